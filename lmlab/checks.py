@@ -1,0 +1,242 @@
+"""Claims that hold or raise, and the broken versions that prove they can fail.
+
+A claim is one line that states a fact about what was built. It prints `✓ …` when
+the fact holds and raises `ClaimError` when it does not, saying what was expected,
+what came, and where the largest error sits. A claim that could never fail is
+refused: nothing to compare, an infinite tolerance, an empty interval.
+
+`catches` turns the question round: it runs a check on implementations broken on
+purpose, and fails when one of them slips through.
+"""
+
+import contextlib
+import math
+
+import numpy as np
+
+from lmlab import record
+
+
+class ClaimError(AssertionError):
+    """A claim that does not hold."""
+
+    def __init__(self, text, message):
+        self.claim = text
+        super().__init__(f"✗ {text}\n{message}")
+
+
+_quiet = 0  # > 0 while `catches` runs claims whose success should not be shown
+
+
+@contextlib.contextmanager
+def _quietly():
+    global _quiet
+    _quiet += 1
+    try:
+        yield
+    finally:
+        _quiet -= 1
+
+
+def _held(text, **facts):
+    if not _quiet:
+        record.emit(f"✓ {text}", "claim", **facts)
+
+
+def _fail(text, *lines, hint=""):
+    if hint:
+        lines = (*lines, f"likely cause: {hint}")
+    raise ClaimError(text, "\n".join(f"  {line}" for line in lines))
+
+
+def _array(value):
+    """A NumPy array of a NumPy, torch or TensorFlow value, on any device."""
+    if hasattr(value, "detach"):  # torch: leave the graph and the device
+        value = value.detach().cpu()
+        if value.dtype.is_floating_point and value.dtype.itemsize < 4:
+            value = value.float()  # NumPy has no bfloat16
+        value = value.numpy()
+    return np.asarray(value)
+
+
+def holds(text, condition, detail=""):
+    """Claim that `condition` is true. detail: shown when it is not."""
+    verdict = _array(condition)
+    if verdict.shape != () or verdict.dtype != np.bool_:
+        raise TypeError(f"holds({text!r}) needs one True or False, got {condition!r}")
+    if not verdict:
+        _fail(text, str(detail) or "expected True, got False")
+    _held(text)
+
+
+def equal(text, actual, expected):
+    """Claim that two values are exactly equal (arrays: same shape, every entry)."""
+    a, b = _array(actual), _array(expected)
+    if a.dtype == object or b.dtype == object:
+        if actual != expected:
+            _fail(text, f"expected {expected!r}, got {actual!r}")
+        return _held(text)
+    if a.shape != b.shape:
+        _fail(text, f"expected shape {b.shape}, got {a.shape}")
+    different = np.argwhere(a != b)
+    if len(different):
+        at = tuple(int(i) for i in different[0])
+        _fail(
+            text,
+            f"expected {b[at]}, got {a[at]}{_place(at)}",
+            *([f"{len(different)} of {a.size} entries differ"] if a.ndim else []),
+        )
+    return _held(text)
+
+
+def close(text, actual, expected, *, atol=0.0, rtol=0.0, hint=""):
+    """Claim that |actual − expected| ≤ atol + rtol·|expected| in every entry.
+
+    expected: an array of the same shape, or one number that every entry must meet.
+    hint: the likely cause, shown when the claim fails.
+    """
+    a, b = _array(actual), _array(expected)
+    _refuse_idle(text, a, atol, rtol)
+    if b.shape not in (a.shape, ()):
+        _fail(text, f"expected shape {b.shape}, got {a.shape}", hint=hint)
+    wide = np.complex128 if np.iscomplexobj(a) or np.iscomplexobj(b) else np.float64
+    a, b = a.astype(wide), np.broadcast_to(b.astype(wide), a.shape)
+    with np.errstate(invalid="ignore"):
+        error = np.where(a == b, 0.0, np.abs(a - b))  # equal infinities are equal
+        allowed = atol + rtol * np.abs(b)
+        bad = ~(error <= allowed)  # a NaN is never within a tolerance
+    if bad.any():
+        excess = np.where(np.isnan(error), np.inf, error - allowed)
+        at = tuple(int(i) for i in np.unravel_index(excess.argmax(), a.shape))
+        _fail(
+            text,
+            f"expected {b[at]:.6g}, got {a[at]:.6g}{_place(at)}: "
+            f"off by {error[at]:.3g}, allowed {allowed[at]:.3g}",
+            *([f"{int(bad.sum())} of {a.size} entries are off"] if a.ndim else []),
+            hint=hint,
+        )
+    _held(text)
+
+
+def _place(at):
+    return f" at {list(at)}" if at else ""
+
+
+def _refuse_idle(text, a, *tolerances):
+    if a.size == 0:
+        raise ValueError(f"close({text!r}) has nothing to compare: shape {a.shape}")
+    if not all(0 <= t < math.inf for t in tolerances):
+        raise ValueError(f"close({text!r}) needs finite tolerances ≥ 0: {tolerances}")
+
+
+def between(text, value, low, high, *, digits=3, hint=""):
+    """Claim that low ≤ value ≤ high; the value is shown, to `digits` decimals."""
+    if not low <= high:
+        raise ValueError(f"between({text!r}) has an empty interval [{low}, {high}]")
+    if low == -math.inf and high == math.inf:
+        raise ValueError(f"between({text!r}) could not fail: the interval is endless")
+    value = float(_array(value))
+    interval = f"[{low:.{digits}f}, {high:.{digits}f}]"
+    if not low <= value <= high:
+        _fail(text, f"expected a value in {interval}, got {value:.6g}", hint=hint)
+    _held(f"{text} {value:.{digits}f} in {interval}", value=value)
+
+
+def raises(text, exception, function, *, match=""):
+    """Claim that calling `function` raises `exception`, its message holding `match`."""
+    try:
+        result = function()
+    except exception as error:
+        if match not in str(error):
+            _fail(text, f"expected {match!r} in the message, got {str(error)!r}")
+        return _held(text)
+    _fail(text, f"expected {exception.__name__}, but it returned {result!r:.200}")
+
+
+def gradient(text, function, x, grad, *, h=1e-5, atol=1e-7, rtol=1e-6, hint=""):
+    """Claim that `grad` is the gradient of a scalar function, by central differences.
+
+    function: called with no argument (it reads x) or with x; returns a scalar.
+    x: float64 array of any shape, perturbed entry by entry and restored.
+    grad: array of the same shape. The error of the difference itself is about h²
+    plus 1e-16/h, so h = 1e-5 in float64 leaves about 1e-10 for O(1) functions.
+    """
+    if not isinstance(x, np.ndarray) or x.dtype != np.float64:
+        kind = getattr(x, "dtype", type(x).__name__)
+        raise TypeError(f"gradient({text!r}) needs x as a float64 array, got {kind}")
+    numeric = numeric_gradient(function, x, h)
+    close(text, grad, numeric, atol=atol, rtol=rtol, hint=hint)
+
+
+def numeric_gradient(function, x, h=1e-5):
+    """Central differences (f(x + h) − f(x − h)) / 2h for every entry of x.
+
+    x: float64 array, changed in place one entry at a time and restored even when
+    `function` raises. Returns an array of x's shape.
+    """
+    call = _caller(function, x)
+    numeric = np.empty_like(x)
+    for at in np.ndindex(x.shape):
+        kept = x[at]
+        try:
+            x[at] = kept + h
+            above = float(call())
+            x[at] = kept - h
+            below = float(call())
+        finally:
+            x[at] = kept
+        numeric[at] = (above - below) / (2 * h)
+    return numeric
+
+
+def _caller(function, x):
+    import inspect
+
+    required = [
+        p
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return (lambda: function(x)) if required else function
+
+
+def catches(check, broken, *, correct):
+    """Claim that `check` passes on `correct` and fails on every broken version.
+
+    check: a function of one implementation that makes claims about it.
+    broken: {what is wrong with it: implementation}. A broken version counts as
+    caught only when a claim fails: one that crashes proves nothing about the
+    check, and raises RuntimeError here.
+    """
+    if not broken:
+        raise ValueError("catches() needs at least one broken version")
+    with _quietly():
+        check(correct)
+        noticed = {name: _noticed(check, name, wrong) for name, wrong in broken.items()}
+    missed = [name for name, claim in noticed.items() if claim is None]
+    total = len(broken)
+    if missed:
+        _fail(
+            f"{total} of {total} broken versions are caught",
+            f"expected every broken version to fail a claim, {len(missed)} did not:",
+            *missed,
+        )
+    if _quiet:
+        return
+    lines = [f"    {name}  →  {claim}" for name, claim in noticed.items()]
+    plural = "version is" if total == 1 else "versions are"
+    text = f"✓ {total} of {total} broken {plural} caught"
+    record.emit("\n".join([text, *lines]), "catch", caught=total, of=total)
+
+
+def _noticed(check, name, implementation):
+    """The text of the claim that fails on `implementation`; None when none does."""
+    try:
+        check(implementation)
+    except ClaimError as error:
+        return error.claim
+    except Exception as error:
+        message = f"the broken version {name!r} crashed: {type(error).__name__}: {error}"
+        raise RuntimeError(f"{message}; it must run, and be noticed") from error
+    return None

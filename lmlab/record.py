@@ -1,0 +1,66 @@
+"""Facts that a lesson states, readable by people and by programs.
+
+A claim, a metric or a device is shown as one line of text. In a notebook the same
+line carries the fact as output metadata, so an executed notebook is its own
+record: `read` gathers the facts from any .ipynb, whoever ran it.
+"""
+
+import sys
+
+KEY = "lmlab"
+
+
+def in_kernel():
+    """True inside a Jupyter kernel, where outputs can carry metadata."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def emit(text, kind, **facts):
+    """Show `text`; in a notebook, attach {"kind": kind, **facts} to the output.
+
+    The facts must be JSON types (str, int, float, bool, None, list, dict).
+    """
+    if not in_kernel():
+        print(text)
+        return
+    from IPython.display import display
+
+    display(
+        {"text/plain": text},
+        raw=True,
+        metadata={KEY: {"kind": kind, "text": text, **facts}},
+    )
+
+
+def metric(name, value, *, headline=False, digits=4):
+    """Record a measured number and show it as `• name value`.
+
+    headline marks the one number that a run's summary shows for this lesson.
+    Only the rounded value is shown; the record keeps it in full.
+    """
+    value = float(value)
+    emit(
+        f"• {name} {value:.{digits}f}",
+        "metric",
+        name=name,
+        value=value,
+        headline=headline,
+        digits=digits,
+    )
+
+
+def read(notebook):
+    """The facts in an executed notebook, in order, each with its cell's index.
+
+    notebook: an nbformat notebook, or a dict of the same shape. Returns a list of
+    dicts with "kind", "text", "cell" and what `emit` was given.
+    """
+    facts = []
+    for index, cell in enumerate(notebook["cells"]):
+        for output in cell.get("outputs", []):
+            fact = output.get("metadata", {}).get(KEY)
+            if fact is not None:
+                facts.append({**fact, "cell": index})
+    return facts
