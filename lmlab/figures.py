@@ -1,0 +1,137 @@
+"""One style for every figure, and one way to show and keep it."""
+
+import os
+from pathlib import Path
+
+# Okabe and Ito's palette (2008), made to be told apart by colour-blind readers.
+COLORS = [
+    "#0072B2",  # blue
+    "#D55E00",  # vermilion
+    "#009E73",  # green
+    "#CC79A7",  # purple
+    "#E69F00",  # orange
+    "#56B4E9",  # sky
+    "#000000",
+]
+CJK_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+    "SimHei",
+    "WenQuanYi Micro Hei",
+)
+DPI = 110
+
+
+def fonts():
+    """The font families to use: DejaVu Sans, then the first installed CJK font."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *[font for font in CJK_FONTS if font in installed][:1]]
+
+
+def style():
+    """Set lmlab's look for every figure drawn from now on."""
+    import matplotlib
+    from cycler import cycler
+
+    matplotlib.rcParams.update(
+        {
+            "font.family": fonts(),
+            "font.size": 9.5,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "figure.dpi": DPI,
+            "figure.constrained_layout.use": True,
+            "axes.prop_cycle": cycler(color=COLORS),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.titlesize": 10.5,
+            "grid.alpha": 0.25,
+            "image.cmap": "viridis",
+            "image.interpolation": "nearest",
+            "lines.linewidth": 1.8,
+            "legend.frameon": False,
+        }
+    )
+
+
+def new(nrows=1, ncols=1, *, width=8.0, height=3.0, **options):
+    """A figure and its axes in lmlab's style; width and height in inches.
+
+    options: passed to plt.subplots. Returns (fig, axes) as plt.subplots does.
+    """
+    import matplotlib.pyplot as plt
+
+    style()
+    return plt.subplots(nrows, ncols, figsize=(width, height), **options)
+
+
+def show(fig, name, alt):
+    """Save the figure as <folder>/<name>.png, show it with its description, close it.
+
+    name: NN-what-it-shows. alt: what it shows, in words; it is the picture's alt
+    text, and what is compared when the stored outputs are tested.
+    Raises ValueError when alt says nothing.
+    """
+    import matplotlib.pyplot as plt
+
+    if len(alt.split()) < 3:
+        raise ValueError(f"figure {name!r} needs a description in words, got {alt!r}")
+    png = _png(fig)
+    plt.close(fig)
+    _keep(folder() / f"{name}.png", png)
+    _display(png, alt)
+
+
+def folder():
+    """Where figures are kept: LMLAB_FIGURES, or figures/ of this checkout."""
+    chosen = os.environ.get("LMLAB_FIGURES")
+    if chosen:
+        return Path(chosen)
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "notebooks").is_dir():
+        return checkout / "figures"
+    return Path("figures")
+
+
+def _png(fig):
+    from io import BytesIO
+
+    buffer = BytesIO()
+    # No Software entry: the same drawing gives the same bytes.
+    fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _keep(path, data):
+    """Write the file unless it is already there with the same bytes."""
+    if path.exists() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _display(png, alt):
+    from lmlab.record import in_kernel
+
+    if not in_kernel():
+        return
+    from IPython.display import display
+
+    display(
+        {"image/png": png, "text/plain": alt},
+        raw=True,
+        metadata={"image/png": {"alt": alt}},
+    )
