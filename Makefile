@@ -1,0 +1,53 @@
+# run · test · lab · notebooks · bench: each sets up .venv by itself when it is
+# missing or stale (another folder, other versions, a Python that is gone).
+PYTHON ?= python3
+PY := .venv/bin/python
+KEY := $(CURDIR) $(shell cat pyproject.toml requirements.lock | cksum)
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+
+help:
+	@echo "make run        run every lesson: quick profile, no network; results in runs/"
+	@echo "make test       ruff, the package's tests, and every notebook's stored outputs"
+	@echo "make lab        JupyterLab on the lessons"
+	@echo "make notebooks  re-execute the committed notebooks in place"
+	@echo "make bench      the benchmarks: speed against the peers, as ratios"
+
+run: setup
+	@LMLAB_OFFLINE=1 $(PY) -m lmlab.cli run --jobs $(JOBS)
+
+# One BLAS thread per worker: two workers with two threads each collapse.
+test: export OMP_NUM_THREADS := 1
+test: export OPENBLAS_NUM_THREADS := 1
+test: export MKL_NUM_THREADS := 1
+test: export LMLAB_FIGURES := $(CURDIR)/.tmp/figures
+test: setup
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
+		--nbval-cell-timeout=300 -r s tests notebooks
+
+lab: setup
+	@$(PY) -m jupyterlab notebooks
+
+notebooks: setup
+	@$(PY) -m lmlab.cli notebooks
+
+bench: setup
+	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
+
+setup:
+	@if [ "$$($(PY) -c '' 2>&1 && cat .venv/installed 2>&1)" != "$(KEY)" ]; then \
+		$(MAKE) --no-print-directory install; \
+	fi
+
+install:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+		|| { echo "lmlab needs Python 3.11 to 3.13: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "Setting up .venv: about 3 GB of packages, one to five minutes ..."
+	@grep -qsF "$(CURDIR) " .venv/installed && $(PY) -c '' 2>/dev/null \
+		|| $(PYTHON) -m venv --clear .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check \
+		--constraint requirements.lock --editable '.[all]'
+	@echo "$(KEY)" > .venv/installed
+
+.PHONY: help run test lab notebooks bench setup install
