@@ -58,7 +58,7 @@ class Value:
         return Value(out, (self, other), (1 / other.data, -out / other.data), "/")
 
     def __pow__(self, n):
-        """Self to a constant power; for x ** y with two Values write (y * x.log()).exp()."""
+        """Self to a constant power; two Values x, y: (y * x.log()).exp()."""
         if not isinstance(n, Real):
             raise TypeError(f"the power must be a constant, not {type(n).__name__}")
         x = self.data
@@ -72,14 +72,10 @@ class Value:
     def __neg__(self):
         return Value(-self.data, (self,), (-1.0,), "neg")
 
-    def __radd__(self, other):
-        return _lift(other) + self
+    __radd__, __rmul__ = __add__, __mul__
 
     def __rsub__(self, other):
         return _lift(other) - self
-
-    def __rmul__(self, other):
-        return _lift(other) * self
 
     def __rtruediv__(self, other):
         return _lift(other) / self
@@ -88,9 +84,11 @@ class Value:
 
     def exp(self):
         """e ** self; raises OverflowError above 709, where a float ends."""
-        if self.data > 709.78:
-            raise OverflowError(f"exp({self.data:g}) is too large for a float")
-        out = math.exp(self.data)
+        try:
+            out = math.exp(self.data)
+        except OverflowError:
+            message = f"exp({self.data:g}) is too large for a float"
+            raise OverflowError(message) from None
         return Value(out, (self,), (out,), "exp")
 
     def log(self):
@@ -124,7 +122,7 @@ class Value:
         return Value(slope * self.data, (self,), (slope,), "lrelu" if alpha else "relu")
 
     def gelu(self):
-        """Self × Φ(self), Φ the normal distribution function (Hendrycks & Gimpel 2016)."""
+        """Self × Φ(self), Φ the normal distribution (Hendrycks & Gimpel 2016)."""
         z = self.data
         cdf = 0.5 * math.erfc(-z / math.sqrt(2))
         pdf = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
@@ -168,7 +166,7 @@ def topological_order(root):
 
 
 def _accumulate(root):
-    """{node: d root / d node}: results before inputs, so each sum is complete when used."""
+    """{node: d root / d node}; results first, so each sum is complete when used."""
     if not isinstance(root, Value):
         raise TypeError(f"only a Value has gradients, not {type(root).__name__}")
     order = topological_order(root)
