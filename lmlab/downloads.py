@@ -1,0 +1,242 @@
+"""Get the files of a data set: cache, then mirror, then each public source in turn.
+
+Every file is compared with its SHA-256 whenever it is asked for, so a damaged cache is
+noticed. A download goes to a temporary name in the same folder and is renamed once its
+hash is right: no name in the cache ever holds part of a file. pooch does the hashing,
+the temporary file and the renaming; this module adds what it lacks: retries, the next
+source, one error that lists every reason, and cached files that other users may read.
+
+Settings, all environment variables:
+
+LMLAB_DATA     the cache, `<dataset>/<file>` below it (default: the user's cache folder)
+LMLAB_MIRROR   a folder or an http(s) URL with the same layout, asked before the public
+LMLAB_OFFLINE  1 = open no socket at all: an http mirror counts as network even on this
+               machine (the rule stays simple); a folder as mirror is still read
+
+Two processes that need the same file at once both download it; each renames a whole,
+verified file, so whichever is last changes nothing.
+"""
+
+import contextlib
+import os
+import sys
+import time
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+ATTEMPTS = 3  # per source, when a server is busy or a download is cut
+PAUSE = 1.0  # seconds before the second attempt, doubled for the third
+TIMEOUT = (10, 30)  # seconds to connect, and to wait for the next bytes
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class DataError(RuntimeError):
+    """A data set cannot be had; the message says why, and what to do."""
+
+
+class _SourceError(Exception):
+    """One source did not deliver; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a data set: name, SHA-256 (hex) and size in bytes."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+def cache_dir() -> Path:
+    """Return the folder that holds downloaded files (it may not exist yet)."""
+    import pooch
+
+    chosen = os.environ.get("LMLAB_DATA") or pooch.os_cache("lmlab")
+    return Path(chosen).expanduser().resolve()
+
+
+def offline() -> bool:
+    """Return whether LMLAB_OFFLINE forbids the network."""
+    return os.environ.get("LMLAB_OFFLINE", "").lower() not in ("", "0", "false", "no")
+
+
+def fetch(dataset: str, files: list[File], sources: list[str]) -> list[Path]:
+    """Make sure that every file is in the cache and whole; return the paths.
+
+    sources are base URLs: a file's address is base + its name.
+    Raises DataError, which lists what was tried, when a file cannot be had.
+    """
+    folder = cache_dir() / dataset
+    _sweep(folder)
+    return [_fetch_file(dataset, file, sources, folder) for file in files]
+
+
+def _fetch_file(dataset, file, sources, folder):
+    path, reasons = folder / file.name, []
+    state = _cached_state(path, file)
+    if state == "good":
+        return path
+    if state != "missing":
+        reasons.append((f"cache {path}", state))
+    for place, get in _places(dataset, file, sources, reasons):
+        try:
+            _store(get, place, path, file)
+        except _SourceError as error:
+            reasons.append((place, str(error)))
+            continue
+        if reasons:  # a fallback is never silent
+            print(f"lmlab.data: {file.name} came from {place}", file=sys.stderr)
+            print(_list(reasons, "    not from "), file=sys.stderr)
+        return path
+    raise DataError(_all_failed(dataset, file, reasons))
+
+
+def _cached_state(path, file):
+    import pooch
+
+    try:
+        if not path.exists():
+            return "missing"
+        whole = pooch.file_hash(path) == file.sha256
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return "good" if whole else "it is damaged (SHA-256 differs)"
+
+
+def _places(dataset, file, sources, reasons):
+    """Yield (place, get) in order; get(temporary_path) writes the file or raises."""
+    mirror, urls = os.environ.get("LMLAB_MIRROR", ""), [s + file.name for s in sources]
+    if "://" in mirror:
+        urls.insert(0, f"{mirror.rstrip('/')}/{dataset}/{file.name}")
+    elif mirror:
+        source = Path(mirror).expanduser().resolve() / dataset / file.name
+        yield f"mirror {source}", lambda temporary: _copy(source, temporary)
+    if offline():
+        reasons.append(("the network", "LMLAB_OFFLINE is set, no server was asked"))
+        return
+    for url in urls:
+        yield url, lambda temporary, url=url: _download(url, temporary, file)
+
+
+def _store(get, place, path, file):
+    """Write one file through pooch: temporary name, SHA-256, rename."""
+    import pooch
+
+    try:
+        with _quiet(pooch.get_logger()):
+            pooch.retrieve(
+                place,
+                known_hash=file.sha256,
+                fname=path.name,
+                path=path.parent,
+                downloader=lambda _url, temporary, _pooch: get(Path(temporary)),
+            )
+    except ValueError:  # pooch's word for a wrong hash
+        raise _SourceError("its content is wrong (SHA-256 differs)") from None
+    except OSError as error:  # get() reports a source's trouble, so this one is ours
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}. {file.bytes:,} bytes are "
+            "needed there: free some room, or set LMLAB_DATA to another folder. "
+            "Nothing half-written was left."
+        ) from error
+
+
+def _copy(source, temporary):
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise _SourceError(error.strerror or str(error)) from None
+    temporary.unlink()  # pooch made it private; made anew, it obeys the umask
+    temporary.write_bytes(content)
+
+
+def _download(url, temporary, file):
+    """Write url to temporary; try again while the trouble may pass."""
+    for attempt in range(1, ATTEMPTS + 1):
+        reason, may_pass = _download_once(url, temporary, file)
+        if reason is None:
+            return
+        if not may_pass or attempt == ATTEMPTS:
+            tries = f" ({attempt} attempts)" if attempt > 1 else ""
+            raise _SourceError(reason + tries)
+        time.sleep(PAUSE * 2 ** (attempt - 1))
+
+
+def _download_once(url, temporary, file):
+    """Return (None, False) after success, else (reason, whether to try again)."""
+    import requests
+
+    temporary.unlink(missing_ok=True)  # see _copy
+    try:
+        _stream(url, temporary, file.name)
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        busy = status == 429 or status >= 500
+        return f"HTTP {status} {error.response.reason}", busy
+    except requests.exceptions.ChunkedEncodingError:
+        return "the download was cut", True
+    except requests.Timeout:
+        return "no answer in time", False
+    except requests.RequestException as error:
+        return f"no connection ({_root(error)})", False
+    size = temporary.stat().st_size
+    if size == file.bytes:
+        return None, False
+    # Cut without a Content-Length, or another page (a login?) in the file's place.
+    return f"{size:,} bytes came, {file.bytes:,} were expected", size < file.bytes
+
+
+def _stream(url, temporary, name):
+    import pooch
+    from tqdm import tqdm
+
+    host = urllib.parse.urlsplit(url).hostname
+    direct = {"http": None, "https": None, "all": None} if host in LOOPBACK else {}
+    watched = sys.stderr.isatty()
+    with tqdm(
+        desc=f"{name} from {host}", unit="B", unit_scale=True, disable=not watched
+    ) as bar:
+        get = pooch.HTTPDownloader(bar, 65536, timeout=TIMEOUT, proxies=direct)
+        get(url, temporary, None)
+
+
+def _root(error):
+    """Return the plain reason at the bottom of a nest of network errors."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet(logger):
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _sweep(folder):
+    """Remove temporary files that a killed download left more than a day ago."""
+    for stray in folder.glob("tmp????????"):
+        with contextlib.suppress(OSError):
+            if time.time() - stray.stat().st_mtime > 86_400:
+                stray.unlink()
+
+
+def _list(reasons, bullet="  - "):
+    return "\n".join(f"{bullet}{place}: {reason}" for place, reason in reasons)
+
+
+def _all_failed(dataset, file, reasons):
+    return (
+        f"the data set {dataset!r} is not here, and {file.name} could not be had:\n"
+        f"{_list(reasons)}\n"
+        "What you can do:\n"
+        '  - use "digits", the embedded data set: it never needs a network\n'
+        f"  - with a network and LMLAB_OFFLINE unset, run once: lmlab fetch {dataset}\n"
+        f"  - set LMLAB_MIRROR to a folder or URL that has {dataset}/{file.name}\n"
+        f"  - set LMLAB_DATA to a cache that has it (now {cache_dir()})"
+    )
