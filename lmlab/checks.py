@@ -83,7 +83,7 @@ def equal(text, actual, expected):
         at = tuple(int(i) for i in different[0])
         _fail(
             text,
-            f"expected {b[at]}, got {a[at]}{_place(at)}",
+            f"expected {b[at].item()!r}, got {a[at].item()!r}{_place(at)}",
             *([f"{len(different)} of {a.size} entries differ"] if a.ndim else []),
         )
     return _held(text)
@@ -103,10 +103,11 @@ def close(text, actual, expected, *, atol=0.0, rtol=0.0, hint=""):
     a, b = a.astype(wide), np.broadcast_to(b.astype(wide), a.shape)
     with np.errstate(invalid="ignore"):
         error = np.where(a == b, 0.0, np.abs(a - b))  # equal infinities are equal
-        allowed = atol + rtol * np.abs(b)
-        bad = ~(error <= allowed)  # a NaN is never within a tolerance
+        allowed = np.where(a == b, atol, atol + rtol * np.abs(b))
+        off = error - allowed
+        bad = ~((off <= 0) & np.isfinite(error))  # NaN and infinity are never within
     if bad.any():
-        excess = np.where(np.isnan(error), np.inf, error - allowed)
+        excess = np.where(np.isfinite(off), off, np.where(bad, np.inf, -np.inf))
         at = tuple(int(i) for i in np.unravel_index(excess.argmax(), a.shape))
         _fail(
             text,

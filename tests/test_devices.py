@@ -1,0 +1,208 @@
+"""Devices, precision, seeds and timing; the GPU's part runs where there is one."""
+
+import collections
+import os
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lmlab import devices
+
+CUDA = torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def _no_wishes(monkeypatch):
+    monkeypatch.delenv("LMLAB_DEVICE", raising=False)
+
+
+def fake_cuda(monkeypatch, capability=(9, 0), name="a GPU"):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+
+
+def fake_mps(monkeypatch, there=True):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there)
+
+
+def test_cuda_comes_before_mps_and_mps_before_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    fake_mps(monkeypatch, there=False)
+    assert devices.choose_device()[0] == "cpu"
+    fake_mps(monkeypatch)
+    assert devices.choose_device() == ("mps", "Apple's Metal")
+    fake_cuda(monkeypatch)
+    assert devices.choose_device() == ("cuda", "a GPU")
+
+
+def test_lmlab_device_decides_for_auto_but_not_over_a_parameter(monkeypatch):
+    fake_cuda(monkeypatch)
+    monkeypatch.setenv("LMLAB_DEVICE", "cpu")
+    assert devices.choose_device() == ("cpu", "asked for by LMLAB_DEVICE")
+    assert devices.choose_device("cuda")[0] == "cuda"
+
+
+def test_a_hidden_gpu_is_respected():
+    code = "from lmlab import devices; print(*devices.choose_device(), sep=': ')"
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, env=env)
+    assert out == "cpu: CUDA_VISIBLE_DEVICES hides the GPU\n"
+
+
+@pytest.mark.parametrize("where", ["parameter", "environment"])
+def test_a_device_that_does_not_exist_is_an_error(monkeypatch, where):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if where == "environment":
+        monkeypatch.setenv("LMLAB_DEVICE", "gpu")
+        with pytest.raises(ValueError, match=r"'gpu' .*LMLAB_DEVICE.*auto, cuda"):
+            devices.choose_device()
+    else:
+        with pytest.raises(ValueError, match=r"'cuda', asked for by .* there is cpu"):
+            devices.choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [
+        ((9, 0), "bfloat16"),
+        ((8, 0), "bfloat16"),
+        ((7, 5), "float16"),
+        ((6, 1), "float32"),
+    ],
+)
+def test_precision_follows_the_gpu(monkeypatch, capability, precision):
+    fake_cuda(monkeypatch, capability)
+    assert devices.choose_precision("auto", "cuda")[0] == precision
+
+
+def test_precision_on_a_cpu_is_float32_unless_asked():
+    assert devices.choose_precision()[0] == "float32"
+    assert devices.choose_precision("bfloat16")[0] == "bfloat16"
+    with pytest.raises(ValueError, match="float16 on a CPU"):
+        devices.choose_precision("float16", "cpu")
+    with pytest.raises(ValueError, match="unknown precision 'fp8'"):
+        devices.choose_precision("fp8")
+
+
+def test_start_shows_what_was_chosen_and_why(capsys):
+    machine = devices.start(7, device="cpu")
+    shown = capsys.readouterr().out
+    assert shown.startswith("device     cpu: asked for by the lesson's parameter\n")
+    assert "seed       7" in shown
+    assert machine.precision == "float32"
+    assert machine.threads >= 1
+
+
+def test_autocast_computes_in_the_chosen_precision():
+    x = torch.ones(2, 3)
+    with devices.start(0, device="cpu", precision="bfloat16").autocast():
+        assert (x @ x.T).dtype == torch.bfloat16
+    with devices.start(0, device="cpu").autocast():
+        assert (x @ x.T).dtype == torch.float32
+
+
+def draws():
+    tf = devices.tensorflow()
+    return (
+        random.random(),
+        float(np.random.rand()),  # noqa: NPY002 (the global generator is the point)
+        float(torch.rand(())),
+        float(tf.random.uniform(())),
+    )
+
+
+def test_one_call_seeds_python_numpy_torch_and_tensorflow():
+    devices.tensorflow()
+    devices.seed_everything(3)
+    first = draws()
+    devices.seed_everything(3)
+    assert draws() == first
+    devices.seed_everything(4)
+    assert all(a != b for a, b in zip(draws(), first))
+
+
+def test_tensorflow_imported_after_seeding_is_seeded_too():
+    code = (
+        "from lmlab import devices; devices.seed_everything({}); "
+        "print(float(devices.tensorflow().random.uniform(())))"
+    )
+    outs = [
+        subprocess.check_output([sys.executable, "-c", code.format(seed)], text=True)
+        for seed in (5, 5, 6)
+    ]
+    assert outs[0] == outs[1] != outs[2]
+
+
+@pytest.mark.parametrize("seed", [1.0, "1", None, True])
+def test_a_seed_is_an_int(seed):
+    with pytest.raises(TypeError, match="seed must be an int"):
+        devices.seed_everything(seed)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_is_in_range(seed):
+    with pytest.raises(ValueError, match=r"\[0, 2\*\*32\)"):
+        devices.seed_everything(seed)
+
+
+def test_tensorflow_is_silent_and_off_the_gpu():
+    code = (
+        "from lmlab import devices; tf = devices.tensorflow(); tf.ones(3) + 1; "
+        "assert tf.config.get_visible_devices('GPU') == []; "
+        "import sys; print('still here', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert done.stderr == "still here\n"
+
+
+def test_nested_tensors_move_and_the_rest_is_kept():
+    Batch = collections.namedtuple("Batch", "x y")
+    batch = {"a": [torch.ones(2), 3], "b": Batch(torch.ones(1), ("text", None))}
+    moved = devices.to_device(batch, "meta")
+    assert moved["a"][0].device.type == "meta"
+    assert moved["a"][1] == 3
+    assert isinstance(moved["b"], Batch)
+    assert moved["b"].x.device.type == "meta"
+    assert moved["b"].y == ("text", None)
+    assert batch["a"][0].device.type == "cpu"
+
+
+def test_the_timer_measures_seconds():
+    import time
+
+    with devices.timer() as t:
+        time.sleep(0.02)
+    assert t.seconds >= 0.02
+
+
+def test_the_timer_waits_for_the_device(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(1))
+    with devices.timer("cuda:0"):
+        assert len(waited) == 1
+    assert len(waited) == 2
+
+
+def test_threads_follow_omp_num_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert devices.thread_count() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "none")
+    assert 1 <= devices.thread_count() <= os.cpu_count()
+
+
+@pytest.mark.skipif(not CUDA, reason="no CUDA GPU on this machine")
+def test_a_gpu_is_chosen_and_timed():
+    machine = devices.start(0)
+    assert machine.device == "cuda"
+    x = torch.randn(2048, 2048, device="cuda")
+    with devices.timer("cuda") as t, machine.autocast():
+        y = x @ x
+    assert t.seconds > 0
+    assert y.device.type == "cuda"
