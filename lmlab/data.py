@@ -17,7 +17,19 @@ from pathlib import Path
 import numpy as np
 
 from lmlab import downloads
-from lmlab.downloads import DataError, File
+from lmlab.downloads import DataError, File, cache_dir
+
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "Dataset",
+    "File",
+    "Images",
+    "cache_dir",
+    "describe",
+    "fetch",
+    "load",
+]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmlab import progress
+
 ATTEMPTS = 3  # per source, when a server is busy or a download is cut
 PAUSE = 1.0  # seconds before the second attempt, doubled for the third
 TIMEOUT = (10, 30)  # seconds to connect, and to wait for the next bytes
@@ -169,7 +171,7 @@ def _download_once(url, temporary, file):
 
     temporary.unlink(missing_ok=True)  # see _copy
     try:
-        _stream(url, temporary, file.name)
+        _stream(url, temporary, file)
     except requests.HTTPError as error:
         status = error.response.status_code
         busy = status == 429 or status >= 500
@@ -178,7 +180,7 @@ def _download_once(url, temporary, file):
         return "the download was cut", True
     except requests.Timeout:
         return "no answer in time", False
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # a URL may be nonsense
         return f"no connection ({_root(error)})", False
     size = temporary.stat().st_size
     if size == file.bytes:
@@ -187,15 +189,19 @@ def _download_once(url, temporary, file):
     return f"{size:,} bytes came, {file.bytes:,} were expected", size < file.bytes
 
 
-def _stream(url, temporary, name):
+def _stream(url, temporary, file):
     import pooch
     from tqdm import tqdm
 
     host = urllib.parse.urlsplit(url).hostname
     direct = {"http": None, "https": None, "all": None} if host in LOOPBACK else {}
-    watched = sys.stderr.isatty()
     with tqdm(
-        desc=f"{name} from {host}", unit="B", unit_scale=True, disable=not watched
+        desc=f"{file.name} from {host}",
+        total=file.bytes,
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        disable=not progress.watched(),
     ) as bar:
         get = pooch.HTTPDownloader(bar, 65536, timeout=TIMEOUT, proxies=direct)
         get(url, temporary, None)
