@@ -1,0 +1,252 @@
+"""Run one notebook in one kernel and say honestly how it ended.
+
+papermill alone calls a run good when the kernel died, the time ran out or a cell
+left early; here it is good only when its last cell ran. Nothing is written but in
+a scratch folder: what becomes of the result is decided by `lmlab.runs`.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+MARK = "LMLAB_RUN"  # names the scratch folder to every process of a run
+START_SECONDS = 60  # for a kernel to answer, on a busy machine
+QUIET_SECONDS = 60  # for the rest of a cell's output, after the cell has ended
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to run: name, source notebook, scratch folder, and how."""
+
+    name: str
+    source: Path
+    scratch: Path
+    parameters: dict = field(default_factory=dict)
+    one_thread: bool = False
+    timeout: float | None = None
+    parent: int = 0
+
+    @property
+    def executed(self):
+        """Where the executed notebook is left."""
+        return self.scratch / "executed.ipynb"
+
+    @property
+    def status(self):
+        """Where the number of cells done and the number of cells stand."""
+        return self.scratch / "status"
+
+    @property
+    def figures(self):
+        """Where the lesson's figures are left."""
+        return self.scratch / "figures"
+
+    @property
+    def log(self):
+        """What the kernel's process wrote past Jupyter: crashes, native libraries."""
+        return self.scratch / "kernel.log"
+
+
+@dataclass
+class Outcome:
+    """How a run ended. status: ok, failed, timed out or kernel died.
+
+    cell: the number that Jupyter shows in In [ ]; line: its first line.
+    """
+
+    status: str
+    seconds: float
+    error: str = ""
+    cell: int | None = None
+    line: str = ""
+
+
+def execute(job):
+    """Run the job's notebook; the executed notebook is at job.executed.
+
+    Returns an Outcome; a lesson that fails is an outcome, not an exception.
+    """
+    started = time.monotonic()
+    progress = _Progress(job)
+    if job.parent and job.parent != os.getpid():
+        _serve(job.parent)
+    job.figures.mkdir(parents=True, exist_ok=True)
+    try:
+        outcome = _run(job, progress, started)
+        if progress.notebook is not None:
+            _write(progress.notebook, job.executed)
+    except OSError as error:
+        outcome = Outcome("failed", 0, f"{error.strerror or error}")
+    outcome.seconds = round(time.monotonic() - started, 3)
+    return outcome
+
+
+def _run(job, progress, started):
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from lmlab.lessons import read_notebook
+
+    for noisy in ("papermill", "traitlets", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    options = {}
+    if job.timeout:
+        deadline = started + job.timeout
+        # nbclient takes 0 for "no limit".
+        options["timeout_func"] = lambda _: max(0.01, deadline - time.monotonic())
+    try:
+        papermill.execute_notebook(
+            read_notebook(job.source),
+            None,
+            parameters=job.parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            start_timeout=START_SECONDS,
+            iopub_timeout=QUIET_SECONDS,
+            kernel_manager_class=_kernel(job),
+            on_notebook_start=progress.start,
+            on_cell_start=progress.cell,
+            **options,
+        )
+    except PapermillExecutionError as error:
+        message = f"{error.ename}: {error.evalue}".rstrip(": ")
+        return progress.outcome("failed", message, error.exec_count, error.source)
+    except CellTimeoutError:
+        message = f"not done after {job.timeout:g} s (--timeout)"
+        return progress.outcome("timed out", message)
+    except DeadKernelError:
+        return progress.outcome("kernel died", _last_words(job.log))
+    except RuntimeError as error:  # the kernel did not start
+        return progress.outcome("kernel died", f"{error} {_last_words(job.log)}")
+    return progress.finished()
+
+
+class _Progress:
+    """Follows a run from outside papermill, whose own marks cannot be trusted."""
+
+    def __init__(self, job):
+        self.job, self.notebook, self.current, self.done = job, None, None, 0
+
+    def start(self, notebook):
+        self.notebook = notebook
+        self.code = [cell for cell in notebook.cells if _runs(cell)]
+        self._report()
+
+    def cell(self, cell, cell_index):
+        if not _runs(cell):
+            return
+        if self.current is not None:
+            self.done += 1
+        self.current = cell
+        self._report()
+
+    def _report(self):
+        with contextlib.suppress(OSError):
+            self.job.status.write_text(f"{self.done} {len(self.code)}")
+
+    def outcome(self, status, error, number=None, source=None):
+        if source is None and self.current is not None:
+            number, source = self.done + 1, self.current.source
+        line = next((x for x in (source or "").splitlines() if x.strip()), "")
+        return Outcome(status, 0, error, number, line.strip())
+
+    def finished(self):
+        for number, cell in enumerate(self.code, start=1):
+            ended = cell.metadata.get("execution", {}).get("shell.execute_reply")
+            if cell.get("execution_count") is None or not ended:
+                message = "the run ended before this cell (did a cell call exit?)"
+                return self.outcome("failed", message, number, cell.source)
+        self.done = len(self.code)
+        self._report()
+        return Outcome("ok", 0)
+
+
+def _runs(cell):
+    skipped = "skip-execution" in cell.metadata.get("tags", [])
+    return cell.cell_type == "code" and bool(cell.source.strip()) and not skipped
+
+
+def _kernel(job):
+    """A kernel of this very Python, whatever kernelspecs the machine has."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    # ipykernel warns at each start that TCP on this machine is not encrypted.
+    command.append("--IPKernelApp.log_level=40")
+    environment = _environment(job)
+    spec = KernelSpec(
+        argv=command,
+        display_name="Python 3 (ipykernel)",
+        language="python",
+        env={name: value.replace("$", "$$") for name, value in environment.items()},
+    )
+
+    class Kernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self):
+            return spec
+
+        async def _async_launch_kernel(self, kernel_cmd, **options):
+            with job.log.open("wb") as log:
+                streams = {"stdout": log, "stderr": log}
+                await super()._async_launch_kernel(kernel_cmd, **(options | streams))
+
+        _launch_kernel = _async_launch_kernel
+
+    return Kernel
+
+
+def _environment(job):
+    own = {
+        MARK: str(job.scratch),
+        "LMLAB_FIGURES": str(job.figures),
+        "LMLAB_PROGRESS": "0",
+        # The user's IPython start-up files are not part of a lesson.
+        "IPYTHONDIR": str(job.scratch / "ipython"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if job.one_thread:
+        own |= dict.fromkeys(THREADS, "1")
+    return own
+
+
+def _last_words(log):
+    text = log.read_text(errors="replace").strip() if log.exists() else ""
+    first = text.splitlines()[0] if text else "out of memory, or killed from outside"
+    return f"its process ended ({first})"
+
+
+def _write(notebook, path):
+    import nbformat
+
+    notebook.metadata.get("papermill", {}).pop("input_path", None)
+    notebook.metadata.get("papermill", {}).pop("output_path", None)
+    path.write_text(nbformat.writes(notebook), encoding="utf-8")
+
+
+def _serve(parent):
+    """Leave Ctrl-C to the parent, and end when it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)  # the kernel watches this process in the same way
+
+    threading.Thread(target=watch, daemon=True).start()
