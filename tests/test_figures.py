@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from PIL import Image
 
 from lmlab import figures
 
@@ -24,6 +25,11 @@ def test_the_background_is_opaque_white(folder):
     pixels = image.imread(folder / "99-line.png")
     assert pixels.shape[:2] == (3 * figures.DPI, 4 * figures.DPI)
     assert np.allclose(pixels[0, 0], 1.0)
+
+
+def test_a_figure_does_not_name_the_version_that_drew_it(folder):
+    figures.show(draw(), "99-line", "a line that rises and falls")
+    assert "Software" not in Image.open(folder / "99-line.png").text
 
 
 def test_the_same_drawing_gives_the_same_bytes_and_leaves_the_file_alone(folder):
