@@ -19,7 +19,7 @@ run: setup
 test: export OMP_NUM_THREADS := 1
 test: export OPENBLAS_NUM_THREADS := 1
 test: export MKL_NUM_THREADS := 1
-test: export LMLAB_FIGURES := $(CURDIR)/.tmp/figures
+
 test: setup
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check

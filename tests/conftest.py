@@ -1,0 +1,18 @@
+"""What every test run shares: no drawing into the checkout, and a closing line."""
+
+import os
+import tempfile
+
+# The kernels that nbval starts inherit this: a test run must not redraw figures/.
+os.environ.setdefault("LMLAB_FIGURES", tempfile.mkdtemp(prefix="lmlab-figures-"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how much of the stored outputs nbval compares."""
+    from test_notebooks import NOTEBOOKS, load, share_compared
+
+    compared, shown = share_compared(map(load, NOTEBOOKS))
+    terminalreporter.write_line(
+        f"{compared} of {shown} output cells in {len(NOTEBOOKS)} notebooks are compared "
+        f"with what was stored ({compared / max(shown, 1):.0%}); the others vary rightly"
+    )

@@ -1,0 +1,225 @@
+"""The committed notebooks: executed, covered, compared, and safe to publish.
+
+nbval re-executes them and compares their stored outputs, but a notebook without
+execution counts would pass it untested: the rules here close that gap.
+"""
+
+import copy
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from lmlab import record
+
+ROOT = Path(__file__).resolve().parent.parent
+LESSONS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
+EXERCISES = sorted(ROOT.glob("notebooks/exercises/[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = LESSONS + EXERCISES
+VARIES = "nbval-ignore-output"
+
+each_notebook = pytest.mark.parametrize(
+    "path", NOTEBOOKS, ids=[str(p.relative_to(ROOT / "notebooks")) for p in NOTEBOOKS]
+)
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=[p.stem for p in LESSONS])
+
+
+def load(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def texts(cell):
+    """Every text that the cell's outputs hold, pictures left out."""
+    for output in cell.outputs:
+        yield output.get("text", "")
+        for kind, content in output.get("data", {}).items():
+            if not kind.startswith("image/"):
+                yield str(content)
+        yield "\n".join(output.get("traceback", []))
+
+
+def unsound(notebook):
+    """What makes the stored outputs worth less than they look."""
+    cells = code_cells(notebook)
+    said = []
+    if [c.execution_count for c in cells] != list(range(1, len(cells) + 1)):
+        said.append("the code cells are not executed 1 to n")
+    for number, cell in enumerate(cells, 1):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                said.append(f"cell {number} ends in an error")
+            if output.get("name") == "stderr":
+                said.append(f"cell {number} writes to stderr")
+        if re.search(r"(?<![\w.])/(root|home|tmp|work|Users)/", "".join(texts(cell))):
+            said.append(f"cell {number} shows a path of the machine")
+        if "nbval-skip" in tags(cell):
+            said.append(f"cell {number} is not run by the tests")
+    if notebook.metadata.kernelspec.name != "python3":
+        said.append("the kernel is not python3")
+    return said
+
+
+def share_compared(notebooks):
+    """(compared, with outputs): cells whose stored output the tests compare."""
+    shown = [c for nb in notebooks for c in code_cells(nb) if c.outputs]
+    return sum(VARIES not in tags(c) for c in shown), len(shown)
+
+
+@each_notebook
+def test_stored_outputs_are_sound(path):
+    assert unsound(load(path)) == []
+
+
+@each_notebook
+def test_cells_are_short_and_narrow(path):
+    cells = code_cells(load(path))
+    lines = [len(c.source.splitlines()) for c in cells]
+    assert max(lines) <= 40
+    assert statistics.median(lines) < 10
+    wide = [ln for c in cells for ln in c.source.splitlines() if len(ln) > 88]
+    assert wide == []
+
+
+@each_notebook
+def test_the_file_stays_small(path):
+    assert path.stat().st_size < 1_000_000
+
+
+@each_lesson
+def test_a_lesson_has_typed_parameters_and_a_seed(path):
+    tagged = [c for c in code_cells(load(path)) if "parameters" in tags(c)]
+    assert len(tagged) == 1
+    typed = re.compile(r"\w+: (int|float|str|bool|list\[\w+\]) = \S.*  # \S")
+    lines = [ln for ln in tagged[0].source.splitlines() if not ln.startswith("#")]
+    assert [ln for ln in lines if not typed.match(ln)] == []
+    assert any(ln.startswith("seed: int = ") for ln in lines)
+
+
+@each_lesson
+def test_a_lesson_states_facts_and_shows_that_its_checks_can_fail(path):
+    kinds = [fact["kind"] for fact in record.read(load(path))]
+    assert kinds.count("claim") >= 3
+    assert kinds.count("catch") >= 1
+    assert sum(f.get("headline", False) for f in record.read(load(path))) == 1
+
+
+def test_lessons_01_and_02_keep_their_number_of_claims():
+    notebooks = [load(p) for p in LESSONS if p.name.startswith(("01_", "02_"))]
+    facts = [fact for notebook in notebooks for fact in record.read(notebook)]
+    claims = sum(fact["kind"] == "claim" for fact in facts)
+    caught = sum(fact["caught"] for fact in facts if fact["kind"] == "catch")
+    assert claims >= 60
+    assert caught >= 20
+
+
+def test_most_stored_outputs_are_compared():
+    compared, shown = share_compared(load(path) for path in NOTEBOOKS)
+    assert compared / shown >= 0.70
+
+
+@each_lesson
+def test_every_picture_has_a_description_and_every_figure_a_file(path):
+    notebook = load(path)
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                assert output.metadata.get("image/png", {}).get("alt", "").strip()
+    assert sorted(drawn(notebook)) == sorted(
+        p.stem for p in (ROOT / "figures").glob(f"{path.name[:2]}-*")
+    )
+
+
+def drawn(notebook):
+    source = "\n".join(c.source for c in code_cells(notebook))
+    return set(re.findall(r"figures\.show\(\s*\w+,\s*\"([\w-]+)\"", source))
+
+
+@each_notebook
+def test_links_lead_somewhere(path):
+    text = "\n".join(c.source for c in load(path).cells if c.cell_type == "markdown")
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not re.match(r"https?:|mailto:", target):
+            assert (path.parent / target).exists(), target
+
+
+# The tests of the tests: a stored output that is wrong, or missing, is noticed.
+
+
+def small():
+    shown = new_output("stream", name="stdout", text="42\n")
+    cell = new_code_cell("print(6 * 7)", execution_count=1, outputs=[shown])
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+
+
+def nbval(notebook, folder):
+    nbformat.write(notebook, folder / "small.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env"]
+    options = ["-p", "no:cacheprovider", "-p", "no:xdist", "small.ipynb"]
+    return subprocess.run(
+        command + options, cwd=folder, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_nbval_passes_what_is_true_and_catches_a_tampered_output(tmp_path):
+    assert nbval(small(), tmp_path).returncode == 0
+    tampered = small()
+    tampered.cells[0].outputs[0].text = "43\n"
+    done = nbval(tampered, tmp_path)
+    assert done.returncode == 1
+    assert "43" in done.stdout
+
+
+def test_nbval_alone_would_pass_a_stripped_notebook_and_the_rules_do_not(tmp_path):
+    stripped = small()
+    stripped.cells[0].execution_count = None
+    stripped.cells[0].outputs = []
+    assert nbval(stripped, tmp_path).returncode == 0
+    assert unsound(stripped) == ["the code cells are not executed 1 to n"]
+    lesson = load(LESSONS[0])
+    for cell in code_cells(lesson):
+        cell.execution_count, cell.outputs = None, []
+    assert unsound(lesson) != []
+
+
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        (new_output("stream", name="stderr", text="Warning"), "writes to stderr"),
+        (new_output("error", ename="E", evalue="", traceback=[]), "ends in an error"),
+        (
+            new_output("stream", name="stdout", text="saved /home/ann/a.txt"),
+            "shows a path of the machine",
+        ),
+    ],
+)
+def test_what_should_not_be_stored_is_noticed(output, what):
+    notebook = small()
+    notebook.cells[0].outputs = [output]
+    assert unsound(notebook) == [f"cell 1 {what}"]
+
+
+def test_a_skipped_cell_is_noticed():
+    notebook = small()
+    notebook.cells[0].metadata["tags"] = ["nbval-skip"]
+    assert unsound(notebook) == ["cell 1 is not run by the tests"]
+
+
+def test_cells_that_vary_do_not_count_as_compared():
+    notebook = small()
+    notebook.cells.append(copy.deepcopy(notebook.cells[0]))
+    notebook.cells[1].metadata["tags"] = [VARIES]
+    assert share_compared([notebook]) == (1, 2)

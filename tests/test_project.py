@@ -1,0 +1,162 @@
+"""The house rules that a reader relies on: one list of versions, a light import."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def requirements():
+    extras = PROJECT["optional-dependencies"]
+    listed = [*PROJECT["dependencies"], *(r for rs in extras.values() for r in rs)]
+    return [Requirement(r) for r in listed if not r.startswith("lmlab[")]
+
+
+def locked(text=None):
+    text = text or (ROOT / "requirements.lock").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    pins = [Requirement(line) for line in lines]
+    return {canonical(p.name): str(p.specifier).removeprefix("==") for p in pins}
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def unlocked(requirements, lock):
+    """Requirements that the lock does not pin, or pins to a version they refuse."""
+    return [
+        str(r)
+        for r in requirements
+        if canonical(r.name) not in lock
+        or not r.specifier.contains(Version(lock[canonical(r.name)]), prereleases=True)
+    ]
+
+
+def test_the_lock_pins_every_dependency_to_a_version_it_allows():
+    assert unlocked(requirements(), locked()) == []
+
+
+def test_a_lock_that_disagrees_would_be_noticed():
+    lock = locked() | {"numpy": "1.0"}
+    del lock["torch"]
+    assert {Requirement(r).name for r in unlocked(requirements(), lock)} == {
+        "numpy",
+        "torch",
+    }
+
+
+def test_every_line_of_the_lock_is_an_exact_pin():
+    for name, version in locked().items():
+        assert re.fullmatch(r"[0-9][\w.+-]*", version), f"{name} is not pinned"
+        assert "+" not in version, (
+            f"{name}: a local build cannot be installed elsewhere"
+        )
+
+
+def test_torch_is_pinned_exactly():
+    (torch,) = [r for r in requirements() if r.name == "torch"]
+    assert [s.operator for s in torch.specifier] == ["=="]
+
+
+def test_conda_installs_the_same_project_and_lock():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, by_pip = conda["dependencies"]
+    assert python == f"python {PROJECT['requires-python']}"
+    assert pip == "pip"
+    assert by_pip == {"pip": ["-c requirements.lock", "-e .[all]"]}
+
+
+def test_importing_lmlab_imports_nothing_else():
+    code = (
+        "import sys; before = set(sys.modules); import lmlab; "
+        "print(sorted(set(sys.modules) - before))"
+    )
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert out == "['lmlab']\n"
+
+
+@pytest.mark.parametrize("module", sorted(p.stem for p in ROOT.glob("lmlab/*.py")))
+def test_no_module_imports_a_framework_by_itself(module):
+    code = (
+        f"import sys, lmlab.{module}; "
+        "print([m for m in ('torch', 'tensorflow') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_help_names_the_commands():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
+    for target in ("run", "test", "lab", "notebooks", "bench"):
+        assert f"make {target} " in done.stdout
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """What decides about .venv, with a pretend Python that only writes down calls."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "pretend-python"
+    python.write_text(
+        f"""#!/bin/sh
+case "$*" in
+  *"-m venv"*) mkdir -p .venv/bin; cp "{python}" .venv/bin/python; echo VENV ;;
+  *"pip install"*) echo PIP ;;
+esac
+"""
+    )
+    python.chmod(0o755)
+    return tmp_path
+
+
+def setup(checkout):
+    done = subprocess.run(
+        ["make", "--no-print-directory", "setup", "PYTHON=./pretend-python"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.split() if line in ("VENV", "PIP")]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_the_environment_is_made_when_missing_or_stale_and_only_then(checkout):
+    assert setup(checkout) == ["VENV", "PIP"]
+    assert setup(checkout) == []
+    with (checkout / "requirements.lock").open("a") as lock:
+        lock.write("another==1.0\n")
+    assert setup(checkout) == ["PIP"]
+    assert setup(checkout) == []
+    (checkout / ".venv" / "bin" / "python").unlink()  # its Python is gone
+    assert setup(checkout) == ["VENV", "PIP"]
+    moved = checkout.with_name(checkout.name + "-moved")
+    checkout.rename(moved)
+    (moved / "pretend-python").write_text(
+        (moved / "pretend-python").read_text().replace(str(checkout), str(moved))
+    )
+    assert setup(moved) == ["VENV", "PIP"]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_an_old_python_is_told_so(tmp_path, checkout):
+    (tmp_path / "pretend-python").write_text("#!/bin/sh\nexit 1\n")
+    done = subprocess.run(
+        ["make", "setup", "PYTHON=./pretend-python"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "lmlab needs Python 3.11 to 3.13" in done.stdout
