@@ -13,6 +13,6 @@ def pytest_terminal_summary(terminalreporter):
 
     compared, shown = share_compared(map(load, NOTEBOOKS))
     terminalreporter.write_line(
-        f"{compared} of {shown} output cells in {len(NOTEBOOKS)} notebooks are compared "
-        f"with what was stored ({compared / max(shown, 1):.0%}); the others vary rightly"
+        f"{len(NOTEBOOKS)} notebooks: {compared} of {shown} output cells "
+        f"({compared / max(shown, 1):.0%}) are compared with what was stored"
     )
