@@ -1,6 +1,6 @@
 """A multilayer perceptron in NumPy: the fast form of lesson 02's network.
 
-The notebook writes each layer's backward pass as its own function; here the same
+The lesson writes each layer's backward pass as its own function; here the same
 equations work in buffers that are made once. All parameters are views of one flat
 vector, and so are their gradients, so that an optimiser's step is a handful of
 ufunc calls whatever the number of layers.
@@ -8,12 +8,17 @@ ufunc calls whatever the number of layers.
 
 import math
 import time
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
-INITS = {"he": 2.0, "xavier": 1.0, "zeros": 0.0}
-OPTIMIZERS = ("sgd", "momentum", "adam")
-SCHEDULES = ("constant", "cosine", "linear")
+INITS = {"he": 2.0, "xavier": 1.0, "zeros": 0.0}  # variance × fan_in
+SCHEDULES = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+}
 
 
 class MLP:
@@ -21,21 +26,20 @@ class MLP:
 
     sizes (in, hidden…, classes). `weights` is a list of (fan_in, fan_out) arrays,
     `biases` of (fan_out,), and `parameters` is W1, b1, W2, b2, …; all are views of
-    the vector `flat`, so write into them (`W[...] = …`), don't replace them.
-    init "he" draws from N(0, 2/fan_in), "xavier" from N(0, 1/fan_in); biases are 0.
+    the vector `flat`: write into them (`W[...] = …`), don't replace them.
+    init "he" draws weights from N(0, 2/fan_in), "xavier" from N(0, 1/fan_in), and
+    "zeros" is there to show why not to; biases start at 0.
     """
 
     def __init__(self, sizes=(784, 128, 10), *, seed=0, init="he", dtype=np.float32):
         sizes = tuple(sizes)
-        if len(sizes) < 2 or any(int(n) != n or n < 1 for n in sizes):
-            raise ValueError(f"sizes: two or more positive integers, not {sizes}")
+        whole = len(sizes) >= 2 and all(_whole(n) for n in sizes)
+        _need(whole, "sizes", "two or more integers ≥ 1", sizes)
         _one_of("init", init, INITS)
-        if np.dtype(dtype) not in (np.float32, np.float64):
-            raise ValueError(f"dtype: float32 or float64, not {np.dtype(dtype)}")
-        self.sizes = tuple(int(n) for n in sizes)
-        self.dtype = np.dtype(dtype)
-        count = sum(n * m + m for n, m in zip(self.sizes, self.sizes[1:]))
-        self.flat = np.zeros(count, self.dtype)
+        _one_of("dtype", np.dtype(dtype).name, ("float32", "float64"))
+        self.sizes, self.dtype = sizes, np.dtype(dtype)
+        size = sum((n + 1) * m for n, m in pairwise(sizes))
+        self.flat = np.zeros(size, self.dtype)
         self.parameters = self.split(self.flat)
         self.weights, self.biases = self.parameters[::2], self.parameters[1::2]
         rng = np.random.default_rng(seed)
@@ -45,7 +49,7 @@ class MLP:
     def split(self, flat):
         """Views of a vector laid out as `flat`, shaped as W1, b1, W2, b2, …"""
         views, start = [], 0
-        for n, m in zip(self.sizes, self.sizes[1:]):
+        for n, m in pairwise(self.sizes):
             for shape in ((n, m), (m,)):
                 views.append(flat[start : start + math.prod(shape)].reshape(shape))
                 start += math.prod(shape)
@@ -63,8 +67,8 @@ class MLP:
     def probabilities(self, X):
         """Softmax of the logits: X (N, in) -> (N, classes), rows sum to 1."""
         Z = self.logits(X)
-        np.exp(Z - Z.max(axis=1, keepdims=True), out=Z)
-        return Z / Z.sum(axis=1, keepdims=True)
+        P = np.exp(Z - Z.max(axis=1, keepdims=True))
+        return P / P.sum(axis=1, keepdims=True)
 
     def predict(self, X):
         """The most likely class of each row: X (N, in) -> (N,) int64."""
@@ -84,172 +88,220 @@ class MLP:
         return float(nll.mean(dtype=np.float64))
 
     def loss_and_gradients(self, X, y):
-        """The mean loss and its gradients, aligned with `parameters`.
+        """The mean loss in nats, and its gradients aligned with `parameters`.
 
-        X (B, in) float, y (B,) integer labels. Gradients are those of the mean over
-        the B rows.
+        X (B, in) float, y (B,) integer labels. Each gradient is that of the mean
+        over the B rows, in an array of its own that later calls leave alone.
         """
         X, y = _pair(self, X, y)
-        work = _Workspace(self, len(X))
-        work.X[...] = X
-        work.T[...] = np.eye(self.sizes[-1], dtype=self.dtype)[y]
-        loss = work.step(len(X)) / len(X)
-        return float(loss), self.split(work.grad)
+        grad = np.empty_like(self.flat)
+        step = _Step(self, len(X), grad)
+        step.X[...] = X
+        step.T[...] = np.eye(self.sizes[-1])[:, y]
+        totals = np.empty(len(X), self.dtype)
+        matched = step.run(totals)
+        loss = np.log(totals).sum(dtype=np.float64) - matched
+        return float(loss) / len(X), self.split(grad)
 
 
-class _Workspace:
-    """The buffers of one training step, for batches of at most `size` rows."""
+class _Step:
+    """Forward and backward for exactly n rows, in buffers that are made once.
 
-    def __init__(self, model, size):
-        self.model = model
-        self.grad = np.empty_like(model.flat)
-        self.grads = model.split(self.grad)
-        self.buffers = [np.empty((size, n), model.dtype) for n in model.sizes]
-        self.deltas = [np.empty((size, n), model.dtype) for n in model.sizes[1:]]
-        self.X = self.buffers[0]
-        self.T = np.empty((size, model.sizes[-1]), model.dtype)
+    Fill X (n, in) and T (classes, n), the target probabilities; `run` writes the
+    gradients into `grad`, laid out as the model's flat vector.
+    """
 
-    def step(self, n, scale=1.0):
-        """Loss sum over the first n rows of X and T; fills grad (of the mean)."""
-        m = self.model
-        A = [buffer[:n] for buffer in self.buffers]
-        D = [delta[:n] for delta in self.deltas]
-        T, last = self.T[:n], len(m.weights) - 1
-        for i, (W, b) in enumerate(zip(m.weights, m.biases)):
-            np.matmul(A[i], W, out=A[i + 1])
-            A[i + 1] += b
+    def __init__(self, model, n, grad):
+        self.n, self.weights, self.biases = n, model.weights, model.biases
+        views = model.split(grad)
+        self.grads = list(zip(views[::2], views[1::2]))
+        empty = partial(np.empty, dtype=model.dtype)
+        hidden, classes = model.sizes[1:-1], model.sizes[-1]
+        self.X, self.T = empty((n, model.sizes[0])), empty((classes, n))
+        # The softmax reduces over classes, which is vectorised only along columns:
+        # the logits and their gradient lie transposed in memory.
+        self.A = [self.X, *(empty((n, h)) for h in hidden), empty((classes, n)).T]
+        self.D = [*(empty((n, h)) for h in hidden), empty((classes, n)).T]
+        self.masks = [np.empty((n, h), bool) for h in hidden]
+        self.top, self.ones = empty(n), np.ones(n, model.dtype)
+
+    def run(self, totals, scale=1.0):
+        """Gradients of scale × the mean cross-entropy over the n rows.
+
+        The loss comes in two parts, so that its logarithms can be taken once per
+        epoch: with Z the logits less their maximum, `totals` (n,) is filled with
+        Σ exp Z of each row, and Σ T Z is returned; the sum of the n losses is
+        Σ log(totals) − Σ T Z.
+        """
+        A, D, last = self.A, self.D, len(self.weights) - 1
+        for i, (W, b) in enumerate(zip(self.weights, self.biases)):
+            Z = np.matmul(A[i], W, out=A[i + 1])
+            Z += b
             if i < last:
-                np.maximum(A[i + 1], 0, out=A[i + 1])
-        Z, P = A[-1], D[-1]
-        Z -= Z.max(axis=1, keepdims=True)
+                np.maximum(Z, 0, out=Z)
+        Z, P = A[-1].T, D[-1].T  # (classes, n)
+        Z -= np.maximum.reduce(Z, axis=0, out=self.top)
         np.exp(Z, out=P)
-        total = P.sum(axis=1, keepdims=True)
-        loss = np.log(total).sum(dtype=np.float64) - np.vdot(T, Z)
-        P /= total
-        P -= T
-        P *= scale / n
+        P /= np.add.reduce(P, axis=0, out=totals)
+        P -= self.T
+        P *= scale / self.n
         for i in range(last, -1, -1):
-            np.matmul(A[i].T, D[i], out=self.grads[2 * i])
-            np.add.reduce(D[i], axis=0, out=self.grads[2 * i + 1])
-            if i:
-                np.matmul(D[i], m.weights[i].T, out=D[i - 1])
-                D[i - 1] *= A[i] > 0
-        return loss
+            delta, (dW, db) = D[i], self.grads[i]
+            np.matmul(A[i].T, delta, out=dW)
+            np.matmul(self.ones, delta, out=db)  # the sum over rows, by BLAS
+            if i:  # nobody needs the gradient of the input
+                np.matmul(delta, self.weights[i].T, out=D[i - 1])
+                D[i - 1] *= np.greater(A[i], 0, out=self.masks[i - 1])
+        return float(np.vdot(self.T, Z))
 
 
+def _sgd(w, g, state, t, rate):
+    """w −= lr g; g comes multiplied by lr, which costs nothing further up."""
+    w -= g
+
+
+def _momentum(w, g, state, t, rate):
+    """v = 0.9 v + lr g; w −= v (Polyak 1964)."""
+    (v,) = state
+    v *= 0.9
+    v += g
+    w -= v
+
+
+def _adam(w, g, state, t, rate):
+    """Adam (Kingma and Ba 2015): betas 0.9 and 0.999, epsilon 1e-8.
+
+    The moments are kept without their factors (1 − beta): two passes fewer.
+    """
+    m, v = state
+    k = math.sqrt((1 - 0.999) / (1 - 0.999**t))
+    m *= 0.9
+    m += g
+    v *= 0.999
+    g *= g
+    v += g
+    np.sqrt(v, out=g)
+    g += 1e-8 / k
+    np.divide(m, g, out=g)
+    g *= rate * (1 - 0.9) / (1 - 0.9**t) / k
+    w -= g
+
+
+OPTIMIZERS = {"sgd": (_sgd, 0), "momentum": (_momentum, 1), "adam": (_adam, 2)}
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # diverging shows nan
 def fit(
-    model,
-    X,
-    y,
-    *,
-    epochs,
-    lr,
-    batch_size=64,
-    optimizer="adam",
-    weight_decay=0.0,
-    label_smoothing=0.0,
-    schedule="constant",
-    warmup=0.0,
-    seed=0,
-    on_epoch=None,
-):
+    model, X, y, *, epochs, lr, batch_size=64, optimizer="adam", schedule="constant",
+    warmup=0.0, weight_decay=0.0, label_smoothing=0.0, seed=0, on_epoch=None,
+):  # fmt: skip
     """Train the model in place; returns one dict per epoch: epoch, loss, seconds.
 
-    X (N, in) float, y (N,) integer labels. `loss` is the mean over the epoch's N
-    rows, each taken at the moment its batch was seen. `on_epoch(record)` is called
-    after each epoch, outside the measured seconds.
+    X (N, in) float, y (N,) integer labels. Each epoch visits every row once in a new
+    order; the last batch may be smaller. `loss` is the mean over the epoch's N rows,
+    each as its batch found it, against the smoothed targets if there are any.
+    lr rises linearly over the first `warmup` (a fraction) of all steps, then follows
+    `schedule`: "constant", or "linear" or "cosine" down to 0 at the last step.
+    weight_decay is decoupled: each step first shrinks all parameters by lr × it.
+    label_smoothing spreads that much of the target evenly over all classes.
+    The same seed gives the same result (with the same number of BLAS threads).
+    on_epoch(record) is called after each epoch, outside the measured seconds.
+    Raises ValueError that names the argument; a diverging run returns a loss of nan.
     """
     X, y = _pair(model, X, y)
+    _check_options(epochs, lr, batch_size, warmup, weight_decay, label_smoothing)
     _one_of("optimizer", optimizer, OPTIMIZERS)
     _one_of("schedule", schedule, SCHEDULES)
-    rng = np.random.default_rng(seed)
-    N, B, classes = len(X), min(batch_size, len(X)), model.sizes[-1]
-    targets = np.eye(classes, dtype=model.dtype)[y]
-    targets *= 1 - label_smoothing
-    targets += label_smoothing / classes
-    work = _Workspace(model, B)
-    g, w = work.grad, model.flat
-    m, v = np.zeros_like(w), np.zeros_like(w)
-    steps = epochs * math.ceil(N / B)
-    warm = warmup * steps
-    step, history = 0, []
+    finite = np.isfinite([X.min(), X.max()]).all()
+    _need(finite, "X", "finite numbers", "nan or inf")
+    N, B, w = len(X), min(batch_size, len(X)), model.flat
+    grad, totals = np.empty_like(w), np.empty(N, model.dtype)
+    step_of = {n: _Step(model, n, grad) for n in {B, N % B or B}}
+    targets = np.full((model.sizes[-1],) * 2, label_smoothing / model.sizes[-1])
+    targets = (targets + (1 - label_smoothing) * np.eye(len(targets))).astype(w.dtype)
+    update, slots = OPTIMIZERS[optimizer]
+    state = [np.zeros_like(w) for _ in range(slots)]
+    rng, t, steps, history = np.random.default_rng(seed), 0, epochs * -(-N // B), []
     for epoch in range(1, epochs + 1):
-        started, total = time.perf_counter(), 0.0
+        started, matched = time.perf_counter(), 0.0
         order = rng.permutation(N)
+        labels = y[order]
         for start in range(0, N, B):
-            rows = order[start : start + B]
-            n = len(rows)
-            np.take(X, rows, axis=0, out=work.X[:n], mode="clip")
-            np.take(targets, rows, axis=0, out=work.T[:n], mode="clip")
-            rate = lr * _factor(schedule, step, steps, warm)
-            step += 1
-            if optimizer == "adam":
-                total += work.step(n)
-                c1, c2 = 1 - 0.9**step, 1 - 0.999**step
-                m *= 0.9
-                m += g
-                v *= 0.999
-                np.multiply(g, g, out=g)
-                v += g
-                np.sqrt(v, out=g)
-                # the stored moments lack the factors (1 - beta)
-                k = math.sqrt(0.001 / c2)
-                g += 1e-8 / k
-                np.divide(m, g, out=g)
-                g *= rate * 0.1 / c1 / k
-            else:
-                total += work.step(n, rate)
-                if optimizer == "momentum":
-                    m *= 0.9
-                    m += g
+            rows = slice(start, start + B)
+            step = step_of[min(B, N - start)]
+            np.take(X, order[rows], axis=0, out=step.X, mode="clip")
+            np.take(targets, labels[rows], axis=1, out=step.T, mode="clip")
+            rate = lr * _factor(schedule, t, steps, warmup * steps)
+            t += 1
+            scale = 1.0 if update is _adam else rate
+            matched += step.run(totals[rows], scale)
             if weight_decay:
                 w *= 1 - rate * weight_decay
-            w -= m if optimizer == "momentum" else g
+            update(w, grad, state, t, rate)
+            if t % 64 == 0:
+                _flush(state)
+        loss = (float(np.log(totals).sum(dtype=np.float64)) - matched) / N
         seconds = time.perf_counter() - started
-        record = {"epoch": epoch, "loss": float(total / N), "seconds": seconds}
-        history.append(record)
+        history.append({"epoch": epoch, "loss": loss, "seconds": seconds})
         if on_epoch is not None:
-            on_epoch(record)
+            on_epoch(history[-1])
     return history
 
 
+def _flush(state):
+    """Zero the moments of pixels that are nearly always 0, before they are denormal.
+
+    They decay for ever; below 1e-38 each operation on them is some 100 times slower.
+    """
+    for moment in state:
+        moment *= np.abs(moment) > 1e-30
+
+
 def _factor(schedule, step, steps, warm):
-    """What the learning rate is multiplied by before step `step` of `steps`."""
+    """What lr is multiplied by in step `step` (from 0) of `steps`."""
     if step < warm:
         return (step + 1) / warm
-    done = (step - warm) / max(1.0, steps - warm)
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * done))
-    return 1 - done if schedule == "linear" else 1.0
+    return SCHEDULES[schedule]((step - warm) / max(1.0, steps - warm))
+
+
+def _check_options(epochs, lr, batch_size, warmup, weight_decay, label_smoothing):
+    _need(_whole(epochs), "epochs", "an integer ≥ 1", epochs)
+    _need(_whole(batch_size), "batch_size", "an integer ≥ 1", batch_size)
+    _need(0 < lr < math.inf, "lr", "a finite number > 0", lr)
+    _need(0 <= lr * weight_decay < 1, "weight_decay", "0 ≤ lr × it < 1", weight_decay)
+    for name, value in (("warmup", warmup), ("label_smoothing", label_smoothing)):
+        _need(0 <= value < 1, name, "a fraction, 0 ≤ it < 1,", value)
 
 
 def _inputs(model, X):
     """X as an array of the model's dtype, or a ValueError that says what is wrong."""
-    X = np.asarray(X)
-    if X.ndim != 2 or X.shape[1] != model.sizes[0]:
-        raise ValueError(f"X: shape (N, {model.sizes[0]}) is needed, not {X.shape}")
-    if X.dtype.kind != "f":
-        raise ValueError(
-            f"X: floats are needed, not {X.dtype}; scale pixels first: X / 255"
-        )
+    X, width = np.asarray(X), model.sizes[0]
+    _need(X.ndim == 2 and X.shape[1] == width, "X", f"shape (N, {width})", X.shape)
+    _need(X.dtype.kind == "f", "X", "floats (pixels: X / 255)", X.dtype.name)
     return np.ascontiguousarray(X, model.dtype)
 
 
 def _pair(model, X, y):
     """X and y, checked to belong together."""
     X, y = _inputs(model, X), np.asarray(y)
-    if y.shape != (len(X),) or len(y) == 0:
-        raise ValueError(f"y: shape ({len(X)},) is needed, one label a row: {y.shape}")
-    if y.dtype.kind not in "iu":
-        raise ValueError(f"y: integer labels are needed, not {y.dtype}")
-    if y.min() < 0 or y.max() >= model.sizes[-1]:
-        raise ValueError(
-            f"y: labels 0 to {model.sizes[-1] - 1} are needed,"
-            f" not {y.min()} to {y.max()}"
-        )
+    _need(len(X) > 0, "X", "one row or more", X.shape)
+    _need(y.shape == (len(X),), "y", f"shape ({len(X)},), one label a row,", y.shape)
+    _need(y.dtype.kind in "iu", "y", "integer labels", y.dtype.name)
+    top, span = model.sizes[-1] - 1, (int(y.min()), int(y.max()))
+    _need(span[0] >= 0 and span[1] <= top, "y", f"labels 0 to {top}", span)
     return X, y
 
 
 def _one_of(name, value, known):
-    if value not in known:
-        raise ValueError(f"{name}: one of {', '.join(known)}, not {value!r}")
+    _need(value in known, name, f"one of {', '.join(known)}", value)
+
+
+def _whole(value):
+    """Whether value is an integer of at least 1 (True is not)."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and value >= 1
+
+
+def _need(condition, name, needed, got):
+    if not condition:
+        raise ValueError(f"{name}: {needed} needed, got {got!r}")
