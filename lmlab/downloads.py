@@ -13,8 +13,7 @@ LMLAB_MIRROR   a folder or an http(s) URL with the same layout, asked before the
 LMLAB_OFFLINE  1 = open no socket at all: an http mirror counts as network even on this
                machine (the rule stays simple); a folder as mirror is still read
 
-Two processes that need the same file at once both download it; each renames a whole,
-verified file, so whichever is last changes nothing.
+Two processes that need a file at once both download it and rename a whole file.
 """
 
 import contextlib
@@ -22,6 +21,7 @@ import os
 import sys
 import time
 import urllib.parse
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +52,7 @@ class File:
 
 def cache_dir() -> Path:
     """Return the folder that holds downloaded files (it may not exist yet)."""
-    import pooch
-
-    chosen = os.environ.get("LMLAB_DATA") or pooch.os_cache("lmlab")
+    chosen = os.environ.get("LMLAB_DATA") or _pooch().os_cache("lmlab")
     return Path(chosen).expanduser().resolve()
 
 
@@ -69,6 +67,8 @@ def fetch(dataset: str, files: list[File], sources: list[str]) -> list[Path]:
     sources are base URLs: a file's address is base + its name.
     Raises DataError, which lists what was tried, when a file cannot be had.
     """
+    if not files:
+        return []
     folder = cache_dir() / dataset
     _sweep(folder)
     return [_fetch_file(dataset, file, sources, folder) for file in files]
@@ -95,12 +95,10 @@ def _fetch_file(dataset, file, sources, folder):
 
 
 def _cached_state(path, file):
-    import pooch
-
     try:
         if not path.exists():
             return "missing"
-        whole = pooch.file_hash(path) == file.sha256
+        whole = _pooch().file_hash(path) == file.sha256
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     return "good" if whole else "it is damaged (SHA-256 differs)"
@@ -123,24 +121,21 @@ def _places(dataset, file, sources, reasons):
 
 def _store(get, place, path, file):
     """Write one file through pooch: temporary name, SHA-256, rename."""
-    import pooch
-
     try:
-        with _quiet(pooch.get_logger()):
-            pooch.retrieve(
+        with _quiet(_pooch().get_logger()):
+            _pooch().retrieve(
                 place,
                 known_hash=file.sha256,
                 fname=path.name,
                 path=path.parent,
-                downloader=lambda _url, temporary, _pooch: get(Path(temporary)),
+                downloader=lambda _url, temporary, _its_pooch: get(Path(temporary)),
             )
     except ValueError:  # pooch's word for a wrong hash
         raise _SourceError("its content is wrong (SHA-256 differs)") from None
     except OSError as error:  # get() reports a source's trouble, so this one is ours
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}. {file.bytes:,} bytes are "
-            "needed there: free some room, or set LMLAB_DATA to another folder. "
-            "Nothing half-written was left."
+            f"cannot write {path}: {error.strerror or error}. Nothing half-written was "
+            f"left. Free {file.bytes:,} bytes there, or set LMLAB_DATA to another folder."
         ) from error
 
 
@@ -185,12 +180,11 @@ def _download_once(url, temporary, file):
     size = temporary.stat().st_size
     if size == file.bytes:
         return None, False
-    # Cut without a Content-Length, or another page (a login?) in the file's place.
+    # Cut without a Content-Length, or a login page in the file's place.
     return f"{size:,} bytes came, {file.bytes:,} were expected", size < file.bytes
 
 
 def _stream(url, temporary, file):
-    import pooch
     from tqdm import tqdm
 
     host = urllib.parse.urlsplit(url).hostname
@@ -203,7 +197,7 @@ def _stream(url, temporary, file):
         leave=False,
         disable=not progress.watched(),
     ) as bar:
-        get = pooch.HTTPDownloader(bar, 65536, timeout=TIMEOUT, proxies=direct)
+        get = _pooch().HTTPDownloader(bar, 65536, timeout=TIMEOUT, proxies=direct)
         get(url, temporary, None)
 
 
@@ -212,6 +206,14 @@ def _root(error):
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _pooch():
+    """Import pooch, whose tqdm warns in a kernel that has no ipywidgets."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pooch
+    return pooch
 
 
 @contextlib.contextmanager
@@ -232,14 +234,14 @@ def _sweep(folder):
                 stray.unlink()
 
 
-def _list(reasons, bullet="  - "):
+def _list(reasons, bullet):
     return "\n".join(f"{bullet}{place}: {reason}" for place, reason in reasons)
 
 
 def _all_failed(dataset, file, reasons):
     return (
         f"the data set {dataset!r} is not here, and {file.name} could not be had:\n"
-        f"{_list(reasons)}\n"
+        f"{_list(reasons, '  - ')}\n"
         "What you can do:\n"
         '  - use "digits", the embedded data set: it never needs a network\n'
         f"  - with a network and LMLAB_OFFLINE unset, run once: lmlab fetch {dataset}\n"

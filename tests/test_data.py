@@ -270,6 +270,21 @@ def test_importing_data_is_light():
     assert not heavy & set(done.stdout.split())
 
 
+def test_nothing_is_written_to_stderr_in_a_kernel_without_ipywidgets(tmp_path):
+    code = """
+import sys, types
+shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+sys.modules["IPython"] = types.ModuleType("IPython")
+sys.modules["IPython"].get_ipython = lambda: shell
+sys.modules["ipywidgets"] = None
+from lmlab import data, downloads
+print(downloads.cache_dir().name, len(data.load("digits").y_test))
+"""
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("cache 360\n", "")
+
+
 # --- files that arrive ------------------------------------------------------------
 
 
@@ -291,7 +306,11 @@ def test_load_downloads_once_and_then_reads_the_cache(server, tiny, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_cached_files_obey_the_umask(tiny):
+@pytest.mark.parametrize("how", ["http", "folder"])
+def test_cached_files_obey_the_umask(tiny, monkeypatch, tmp_path, how):
+    if how == "folder":
+        write(tmp_path / "mirror/tiny", CONTENT)
+        monkeypatch.setenv("LMLAB_MIRROR", str(tmp_path / "mirror"))
     old = os.umask(0o022)
     try:
         modes = {path.stat().st_mode & 0o777 for path in data.fetch("tiny")}
@@ -440,7 +459,9 @@ def test_nonsense_as_mirror_is_a_reason_like_any_other(
 ):
     monkeypatch.setenv("LMLAB_MIRROR", mirror)
     assert len(data.fetch("tiny")) == 4
-    assert f"not from {mirror}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"not from {mirror}" in told
+    assert told.count("no connection (") == 4
 
 
 @pytest.mark.parametrize("mirror", ["", "{server}/mirror"])
@@ -500,7 +521,7 @@ def test_write_error_is_the_disks_not_the_sources(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "cannot write" in message
     assert "File too large" in message
-    assert f"{len(CONTENT[FIRST]):,} bytes are needed" in message
+    assert f"Free {len(CONTENT[FIRST]):,} bytes" in message
     assert "LMLAB_DATA" in message
     assert len(server.log) == (how == "http")  # no other source is bothered
     assert cache_holds() == set()
