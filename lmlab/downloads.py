@@ -134,8 +134,8 @@ def _store(get, place, path, file):
         raise _SourceError("its content is wrong (SHA-256 differs)") from None
     except OSError as error:  # get() reports a source's trouble, so this one is ours
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}. Nothing half-written was "
-            f"left. Free {file.bytes:,} bytes there, or set LMLAB_DATA to another folder."
+            f"cannot write {path}: {error.strerror or error}. No part of it was "
+            f"left. Free {file.bytes:,} bytes there, or choose another LMLAB_DATA."
         ) from error
 
 
