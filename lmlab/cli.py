@@ -1,41 +1,166 @@
-"""The `lmlab` command."""
+"""The `lmlab` command: run, start and refresh lessons, fetch data, check a machine.
+
+Exit status: 0 when all is well, 1 when a lesson failed or the machine lacks
+something, 2 for input that cannot be used (nothing is run then), 128 + the signal
+when interrupted (130 for Ctrl-C).
+"""
 
 import sys
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[LESSON]...")]
+LESSONS = "A number or a name: 2, 02, mlp_numpy, 02_mlp_numpy. Default: all."
+Names = Annotated[list[str] | None, typer.Argument(metavar="LESSON", help=LESSONS)]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, help="Lessons at a time. Default: the cores."),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(min=1, metavar="SECONDS", help="End a lesson that takes longer."),
+]
 
 
 @app.callback()
 def about():
-    """The lmlab workbook: lessons that check what they say."""
+    """lmlab: a workbook whose lessons check what they say."""
 
 
 @app.command()
-def notebooks(
+def run(
     names: Names = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1)] = None,
-    timeout: Annotated[float | None, typer.Option(min=1)] = None,
+    profile: Annotated[
+        str, typer.Option(metavar="quick|full", help="Small data, or the real ones.")
+    ] = "quick",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="[LESSON.]NAME=VALUE",
+            help="Set a parameter, in each lesson that has it or in one.",
+        ),
+    ] = None,
+    jobs: Jobs = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="A new folder. Default: runs/<date>_<time>."),
+    ] = None,
+    timeout: Timeout = None,
 ):
-    """Execute the committed notebooks again, in place."""
+    """Run lessons in parallel; results and a summary go to a folder under runs/."""
+    from lmlab import lessons, results, runs
+
+    chosen = lessons.select(names or [])
+    values = lessons.settings(chosen, profile, parameter or [])
+    defaults = {
+        lesson.name: {p.name: p.default for p in lessons.parameters(lesson).values()}
+        for lesson in chosen
+    }
+    folder = runs.new_folder(out)
+    requests = [(lesson.name, lesson.path, values[lesson]) for lesson in chosen]
+    found, signal = {}, 0
+
+    def keep(job, outcome):
+        found[job.name] = results.keep(job, outcome, folder, defaults[job.name])
+
+    signal = _run(requests, keep, jobs, timeout)
+    rows = [found.get(x.name) or results.interrupted(x.name) for x in chosen]
+    title = f"{len(rows)} lessons, {profile} profile" + (
+        " (interrupted)" * bool(signal)
+    )
+    try:
+        results.summarize(rows, folder, title)
+        if out is None:
+            results.lead_to_newest(folder.parent)
+    except OSError as error:
+        _complain(f"The summary cannot be written to {folder}: {error.strerror}.")
+        signal = signal or -127
+    _show(rows, folder)
+    _leave(signal, all(result["status"] == "ok" for result in rows))
+
+
+@app.command()
+def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
+    """Execute the committed notebooks again, in place, and their exercises.
+
+    A notebook and its figures are replaced only when all of it ran.
+    """
     from lmlab import lessons, runs
 
     chosen = lessons.select(names or [], exercises=True)
     figures = lessons.folder().parent / "figures"
-    good = True
-    for name, outcome in runs.refresh(
-        chosen, workers=jobs, timeout=timeout, figures=figures
-    ):
-        good = good and outcome.status == "ok"
-        print(f"{name}: {outcome.status}, {outcome.seconds:.1f} s")
-        if outcome.error:
-            print(f"  In [{outcome.cell}] {outcome.line}\n  {outcome.error}")
-    if not good:
-        raise typer.Exit(1)
+    requests = [(lesson.name, lesson.path, {}) for lesson in chosen]
+    ended = {}
+
+    def replace(job, outcome):
+        ended[job.name] = runs.refresh(job, outcome, figures)
+
+    signal = _run(requests, replace, jobs, timeout)
+    for name, outcome in ended.items():
+        if outcome.status != "ok":
+            _explain(name, vars(outcome))
+    _leave(signal, all(outcome.status == "ok" for outcome in ended.values()))
+
+
+def _run(requests, keep, workers, timeout):
+    """Run the requests, giving each ended job to keep; the signal, or 0."""
+    from rich.console import Console
+
+    from lmlab import runs, watch
+
+    console = Console()
+    with runs.scratch_folder() as scratch:
+        jobs = runs.prepare(requests, scratch, workers=workers, timeout=timeout)
+        try:
+            with (
+                runs.running(jobs, workers) as done,
+                watch.Watch(jobs, console) as shown,
+            ):
+                for job, outcome in done:
+                    keep(job, outcome)
+                    shown.done(job.name, outcome)
+        except runs.Interrupted as interruption:
+            _complain(f"Interrupted ({interruption}): the lessons were stopped.")
+            return interruption.number
+    return 0
+
+
+def _show(rows, folder):
+    from rich.console import Console
+
+    from lmlab import report
+
+    Console().print(report.table(rows))
+    for result in rows:
+        if result["status"] not in ("ok", "interrupted"):
+            _explain(result["lesson"], result)
+            if result["notebook"]:
+                print(f"  so far: {folder / result['notebook']}", file=sys.stderr)
+    print(f"Results: {folder / 'index.html'}")
+
+
+def _explain(name, result):
+    where = f" in cell In [{result['cell']}]" if result["cell"] else ""
+    _complain(f"{name}: {result['status']}{where}: {result['error']}")
+    if result["line"]:
+        print(f"  {result['line']}", file=sys.stderr)
+
+
+def _leave(signal, good):
+    raise typer.Exit(128 + signal if signal else int(not good))
+
+
+def _complain(text):
+    print(f"lmlab: {text}", file=sys.stderr)
 
 
 def main():
@@ -45,7 +170,7 @@ def main():
     try:
         app()
     except LessonError as error:
-        print(f"lmlab: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(2)
 
 

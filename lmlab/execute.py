@@ -220,6 +220,7 @@ def _environment(job):
         # The user's IPython start-up files are not part of a lesson.
         "IPYTHONDIR": str(job.scratch / "ipython"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves a line in the log
     }
     if job.one_thread:
         own |= dict.fromkeys(THREADS, "1")
@@ -243,6 +244,8 @@ def _write(notebook, path):
 def _serve(parent):
     """Leave Ctrl-C to the parent, and end when it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # held back by lmlab.runs until here
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def watch():
         while os.getppid() == parent:

@@ -10,6 +10,9 @@ import contextlib
 import os
 import signal
 import tempfile
+import threading
+import time
+import warnings
 from pathlib import Path
 
 from lmlab.execute import MARK, THREADS, Job, Outcome, execute
@@ -23,24 +26,66 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
-def run(jobs, workers=None):
-    """Run the jobs; yields (job, Outcome) as each is done.
+def prepare(requests, scratch, *, workers=None, timeout=None):
+    """The jobs for these requests: (name, source notebook, parameters) of each.
 
-    workers: processes at a time; by default as many as cores or jobs, the fewer.
-    With more than one, each kernel gets one BLAS thread, unless the user's own
-    environment says how many.
-    Raises Interrupted on SIGINT, SIGTERM or SIGHUP. However it ends, no process of
-    the run is left.
+    With more than one worker each kernel gets one BLAS thread: two processes with
+    two threads each collapse on two cores. Where the user's environment already
+    says how many threads, it decides.
+    """
+    parallel = worker_count(requests, workers) > 1
+    decided = any(os.environ.get(name) for name in THREADS[:3])
+    return [
+        Job(
+            name,
+            source,
+            Path(scratch) / str(index),
+            parameters,
+            one_thread=parallel and not decided,
+            timeout=timeout,
+            parent=os.getpid(),
+        )
+        for index, (name, source, parameters) in enumerate(requests)
+    ]
+
+
+def worker_count(requests, workers=None):
+    """How many run at a time: as many as asked for, or cores; never more than jobs."""
+    import joblib
+
+    return min(workers or joblib.cpu_count(), len(requests))
+
+
+@contextlib.contextmanager
+def scratch_folder():
+    """A folder for a run's jobs, removed at the end."""
+    with tempfile.TemporaryDirectory(
+        prefix="lmlab-", ignore_cleanup_errors=True
+    ) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def running(jobs, workers=None):
+    """Run the jobs: yields an iterator of (job, Outcome), each as it is done.
+
+    Raises Interrupted on SIGINT, SIGTERM or SIGHUP. However the block ends, no
+    process of the run is left.
     """
     import joblib
 
-    workers = min(workers or joblib.cpu_count(), len(jobs))
-    with _signals():
+    with _signals(), warnings.catch_warnings():
+        # joblib's advice to whoever stops before the end: here it is a person.
+        warnings.filterwarnings("ignore", "[0-9]+ tasks which were still", UserWarning)
         try:
             tasks = joblib.Parallel(
-                n_jobs=workers, batch_size=1, return_as="generator_unordered"
+                n_jobs=worker_count(jobs, workers),
+                batch_size=1,
+                return_as="generator_unordered",
             )
-            yield from tasks(joblib.delayed(_execute)(job) for job in jobs)
+            with _held_back():
+                done = tasks(joblib.delayed(_execute)(job) for job in jobs)
+            yield done
         finally:
             _end_everything({str(job.scratch) for job in jobs})
 
@@ -50,48 +95,45 @@ def _execute(job):
 
 
 @contextlib.contextmanager
-def prepare(requests, *, workers=None, timeout=None):
-    """Jobs in a scratch folder that is removed at the end.
-
-    requests: (name, source notebook, parameters) of each.
-    """
-    import joblib
-
-    parallel = min(workers or joblib.cpu_count(), len(requests)) > 1
-    one_thread = parallel and not any(os.environ.get(name) for name in THREADS[:3])
-    with tempfile.TemporaryDirectory(
-        prefix="lmlab-", ignore_cleanup_errors=True
-    ) as scratch:
-        yield [
-            Job(
-                name,
-                source,
-                Path(scratch) / str(index),
-                parameters,
-                one_thread=one_thread,
-                timeout=timeout,
-                parent=os.getpid(),
-            )
-            for index, (name, source, parameters) in enumerate(requests)
-        ]
-
-
-@contextlib.contextmanager
 def _signals():
+    """In the main thread, turn the signals that end a run into Interrupted, once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
     def interrupt(number, _frame):
-        for each in numbers:  # once is enough: the cleaning up must not be cut
+        for each in before:  # the cleaning up must not be cut short
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(number)
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):
-        numbers.append(signal.SIGHUP)
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _held_back():
+    """Hold Ctrl-C back while workers are started: they inherit that.
+
+    So it cannot strike a worker that is still importing, and end in its traceback;
+    the worker lets it through when it has learnt to ignore it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # its start would let the signal through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_everything(marks):
@@ -117,36 +159,66 @@ def publish(path, data):
         partial.write_bytes(data if isinstance(data, bytes) else data.encode())
         partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
-
-
-def refresh(lessons, *, workers=None, timeout=None, figures):
-    """Execute committed notebooks in place; yields (name, Outcome) as each is done.
-
-    A notebook and its figures are replaced only when all of it ran.
-    """
-    from lmlab.lessons import read_notebook
-    from lmlab.normalize import normalize
-
-    paths = {lesson.name: lesson.path for lesson in lessons}
-    requests = [(lesson.name, lesson.path, {}) for lesson in lessons]
-    with prepare(requests, workers=workers, timeout=timeout) as jobs:
-        for job, outcome in run(jobs, workers):
-            if outcome.status == "ok":
-                import nbformat
-
-                text = nbformat.writes(normalize(read_notebook(job.executed)))
-                try:
-                    publish(paths[job.name], text.rstrip() + "\n")
-                    keep_figures(job, figures)
-                except OSError as error:
-                    outcome = Outcome("failed", outcome.seconds, str(error))
-            yield job.name, outcome
+        with contextlib.suppress(OSError):  # a missing folder has its own error
+            partial.unlink(missing_ok=True)
 
 
 def keep_figures(job, folder):
-    """Move the figures that the job drew into the folder, where they changed."""
+    """Publish the figures that the job drew, where they are new or changed."""
     for drawn in sorted(job.figures.glob("*")):
-        kept = folder / drawn.name
-        if not kept.exists() or kept.read_bytes() != drawn.read_bytes():
-            publish(kept, drawn.read_bytes())
+        kept, data = folder / drawn.name, drawn.read_bytes()
+        if not kept.exists() or kept.read_bytes() != data:
+            publish(kept, data)
+
+
+def refresh(job, outcome, figures):
+    """Put a job's notebook, normalised, and its figures in the place of the old ones.
+
+    Nothing is replaced unless all of it ran. Returns how it ended.
+    """
+    import nbformat
+
+    from lmlab.lessons import read_notebook
+    from lmlab.normalize import normalize
+
+    if outcome.status != "ok":
+        return outcome
+    text = nbformat.writes(normalize(read_notebook(job.executed)))
+    try:
+        publish(job.source, text.rstrip() + "\n")
+        keep_figures(job, figures)
+    except OSError as error:
+        return Outcome("failed", outcome.seconds, f"cannot write: {error}")
+    return outcome
+
+
+def new_folder(chosen=None):
+    """The folder for a new run: the chosen one, or runs/<date>_<time>.
+
+    An earlier run is never written over. Raises LessonError when the folder holds
+    something already or cannot be written to.
+    """
+    from lmlab.lessons import LessonError, folder
+
+    parent = folder().parent / "runs"
+    path = Path(chosen) if chosen else parent / time.strftime("%Y-%m-%d_%H%M%S")
+    if not chosen:
+        again = 1
+        while path.exists():
+            again += 1
+            path = parent / f"{time.strftime('%Y-%m-%d_%H%M%S')}-{again}"
+    try:
+        if path.exists() and any(path.iterdir()):
+            raise LessonError(
+                f"The folder {path} holds something already, perhaps an earlier run. "
+                "Name another with --out, or remove it."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        publish(path / ".writable", "")
+        (path / ".writable").unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise LessonError(
+            f"Results cannot be written to {path}: {reason}. Name another with --out."
+        ) from None
+    return path

@@ -1,0 +1,197 @@
+"""What a run leaves to read: one table as text, CSV and HTML, and a page per lesson.
+
+The pages are self-contained: no script, no style sheet and no picture from
+elsewhere, and no folder or name of the machine that made them.
+"""
+
+import base64
+import csv
+import io
+import os
+from pathlib import Path
+
+COLUMNS = {
+    "lesson": "lesson",
+    "status": "status",
+    "seconds": "seconds",
+    "claims": "claims held",
+    "caught": "broken versions caught",
+    "headline": "headline",
+}
+
+
+def facts(notebook):
+    """What an executed notebook states: claims, broken versions, metrics, device."""
+    from lmlab import record
+
+    found = record.read(notebook)
+    kinds = {kind: [x for x in found if x["kind"] == kind] for kind in record_kinds()}
+    metrics = [
+        {key: fact[key] for key in ("name", "value", "headline", "digits")}
+        for fact in kinds["metric"]
+    ]
+    device = {
+        key: value
+        for fact in kinds["device"][:1]
+        for key, value in fact.items()
+        if key not in ("kind", "text", "cell")
+    }
+    return {
+        "claims": [fact["text"] for fact in kinds["claim"]],
+        "caught": sum(fact["caught"] for fact in kinds["catch"]),
+        "broken": sum(fact["of"] for fact in kinds["catch"]),
+        "metrics": metrics,
+        "device": device,
+    }
+
+
+def record_kinds():
+    """The kinds of fact that a summary counts."""
+    return ("claim", "catch", "metric", "device")
+
+
+def cells(notebook):
+    """Seconds of each code cell that ran: number in In [ ], first line, seconds."""
+    timed = []
+    for cell in notebook["cells"]:
+        seconds = cell["metadata"].get("papermill", {}).get("duration")
+        if cell["cell_type"] == "code" and cell.get("execution_count") and seconds:
+            line = next((x for x in cell["source"].splitlines() if x.strip()), "")
+            timed.append(
+                {
+                    "cell": cell["execution_count"],
+                    "line": line.strip(),
+                    "seconds": round(seconds, 3),
+                }
+            )
+    return timed
+
+
+def headline(result):
+    """The lesson's headline metric as text, or nothing."""
+    for metric in result["metrics"]:
+        if metric["headline"]:
+            return f"{metric['name']} {metric['value']:.{metric['digits']}f}"
+    return ""
+
+
+def row(result):
+    """One row of the summary, as text, in the order of COLUMNS."""
+    ran = result["status"] != "interrupted"
+    return {
+        "lesson": result["lesson"],
+        "status": result["status"],
+        "seconds": f"{result['seconds']:.1f}" if ran else "",
+        "claims": str(len(result["claims"])) if ran else "",
+        "caught": f"{result['caught']} of {result['broken']}" if ran else "",
+        "headline": headline(result),
+    }
+
+
+def table(results):
+    """The summary for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(*COLUMNS.values(), header_style="bold")
+    for name, column in zip(COLUMNS, shown.columns):
+        column.justify = "right" if name in ("seconds", "claims", "caught") else "left"
+        column.no_wrap = name in ("lesson", "status")
+        column.max_width = 15 if name == "caught" else None
+    for result in results:
+        values = row(result)
+        good = values["status"] == "ok"
+        values["status"] = ("✓ " if good else "✗ ") + values["status"]
+        style = "" if good else "red"
+        shown.add_row(*(Text(value, style=style) for value in values.values()))
+    return shown
+
+
+def summary_csv(results):
+    """The summary as CSV, one line per lesson."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row(result) for result in results)
+    return text.getvalue()
+
+
+def summary_page(results, *, title, when):
+    """The summary as a page; each lesson with its claims, metrics and parameters."""
+    return _template("index.html.j2").render(
+        columns=COLUMNS, results=[(x, row(x)) for x in results], title=title, when=when
+    )
+
+
+def overview_page(runs):
+    """The page that leads to every run. runs: (folder, rows of summary), newest first.
+
+    The newest one is shown in full.
+    """
+    return _template("runs.html.j2").render(columns=COLUMNS, runs=runs)
+
+
+def notebook_page(notebook, *, title):
+    """The executed notebook as a page: text, code, outputs and pictures."""
+    from markdown_it import MarkdownIt
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable(["table"])
+    formatter = HtmlFormatter(nowrap=True)
+    shown = []
+    for cell in notebook["cells"]:
+        entry = {"kind": cell["cell_type"], "count": cell.get("execution_count")}
+        if cell["cell_type"] == "code":
+            entry["html"] = highlight(cell["source"], PythonLexer(), formatter)
+            entry["outputs"] = [_output(output) for output in cell["outputs"]]
+        else:
+            entry["html"] = markdown.render(cell["source"])
+        shown.append(entry)
+    return _template("notebook.html.j2").render(
+        cells=shown, title=title, style=formatter.get_style_defs(".code")
+    )
+
+
+def _output(output):
+    """{"text": ..., "picture": data URI or nothing}; a picture's text is its alt."""
+    if output["output_type"] == "stream":
+        text, data = output["text"], {}
+    elif output["output_type"] == "error":
+        text, data = f"{output['ename']}: {output['evalue']}", {}
+    else:
+        text, data = output["data"].get("text/plain", ""), output["data"]
+    picture = ""
+    if "image/png" in data:
+        picture = f"data:image/png;base64,{''.join(data['image/png'].split())}"
+    elif "image/svg+xml" in data:
+        svg = base64.b64encode(data["image/svg+xml"].encode()).decode()
+        picture = f"data:image/svg+xml;base64,{svg}"
+    return {"text": hide_places(text), "picture": picture}
+
+
+def hide_places(text):
+    """The text without this machine's folders: a page may be shown to others."""
+    places = {
+        str(Path(__file__).resolve().parents[1]): ".",
+        os.getcwd(): ".",
+        str(Path.home()): "~",
+    }
+    for place in sorted(places, key=len, reverse=True):
+        if len(place) > 1:
+            text = text.replace(place, places[place])
+    return text
+
+
+def _template(name):
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lmlab"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)

@@ -1,0 +1,139 @@
+"""Keep what a run of lessons gave: executed notebooks, records, one summary."""
+
+import csv
+import json
+import os
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from lmlab import report
+from lmlab.runs import keep_figures, publish
+
+PACKAGES = ("lmlab", "numpy", "scikit-learn", "matplotlib", "torch", "tensorflow")
+
+
+def versions():
+    """The versions that a lesson's results can depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        # TensorFlow for the CPU is another package of the same name and version.
+        for installed in (name, f"{name}-cpu"):
+            try:
+                found[name] = version(installed)
+                break
+            except PackageNotFoundError:
+                continue
+    return found
+
+
+def keep(job, outcome, out, defaults):
+    """Publish what the job left under `out`, and return the lesson's record.
+
+    A run that failed keeps its partial notebook, marked, as NN_name.failed.ipynb.
+    When it cannot be written, the record says so and is not ok.
+    """
+    result = {
+        "lesson": job.name,
+        **asdict(outcome),
+        "notebook": "",
+        "parameters": defaults | job.parameters,
+        "claims": [],
+        "caught": 0,
+        "broken": 0,
+        "metrics": [],
+        "device": {},
+        "versions": versions(),
+        "one_thread": job.one_thread,
+        "cells": [],
+    }
+    result["error"] = report.hide_places(result["error"])
+    try:
+        if job.executed.exists():
+            _keep_notebook(job, result, out)
+        keep_figures(job, out / "figures")
+        record = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        publish(out / f"{job.name}.run.json", record)
+    except OSError as error:
+        result["status"] = "failed"
+        result["error"] = f"cannot write the results: {error.strerror or error}"
+    return result
+
+
+def _keep_notebook(job, result, out):
+    import nbformat
+
+    from lmlab.lessons import read_notebook
+
+    notebook = read_notebook(job.executed)
+    result |= report.facts(notebook)
+    result["cells"] = report.cells(notebook)
+    name = f"{job.name}.ipynb"
+    if result["status"] != "ok":
+        name = f"{job.name}.failed.ipynb"
+        _mark(notebook, result)
+    publish(out / name, nbformat.writes(notebook))
+    publish(out / f"{job.name}.html", report.notebook_page(notebook, title=job.name))
+    result["notebook"] = name
+
+
+def _mark(notebook, result):
+    """Say on top of a partial notebook that it is one."""
+    import nbformat
+    from papermill.execute import remove_error_markers
+
+    remove_error_markers(notebook)
+    text = f"# ✗ This run did not finish: {result['status']}\n\n"
+    if result["cell"]:
+        text += f"It ended in cell **In [{result['cell']}]**, `{result['line']}`:\n\n"
+    text += "".join(f"    {line}\n" for line in result["error"].splitlines())
+    text += "\nThe cells after it did not run.\n"
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(text))
+
+
+def interrupted(name):
+    """The record of a lesson that was cut short or never began."""
+    return {
+        "lesson": name,
+        "status": "interrupted",
+        "seconds": 0.0,
+        "notebook": "",
+        "claims": [],
+        "metrics": [],
+    }
+
+
+def summarize(results, out, title):
+    """Publish summary.csv and index.html of the run, and the page of all runs."""
+    publish(out / "summary.csv", report.summary_csv(results))
+    when = time.strftime("%Y-%m-%d %H:%M")
+    publish(out / "index.html", report.summary_page(results, title=title, when=when))
+
+
+def lead_to_newest(runs):
+    """Publish index.html in the folder of all runs, and the link `latest`."""
+    found = []
+    for summary in sorted(runs.glob("*/summary.csv"), reverse=True):
+        if summary.parent.is_symlink():
+            continue
+        with summary.open(encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        pages = {page.stem for page in summary.parent.glob("*.html")}
+        found.append((summary.parent.name, rows, pages))
+    if not found:
+        return
+    publish(runs / "index.html", report.overview_page(found))
+    _link(runs / "latest", found[0][0])
+
+
+def _link(path: Path, target):
+    """A symbolic link, where the system allows one."""
+    fresh = path.with_name(f".latest.{os.getpid()}")
+    try:
+        fresh.symlink_to(target, target_is_directory=True)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
