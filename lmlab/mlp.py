@@ -212,8 +212,7 @@ def fit(
     _check_options(epochs, lr, batch_size, warmup, weight_decay, label_smoothing)
     _one_of("optimizer", optimizer, OPTIMIZERS)
     _one_of("schedule", schedule, SCHEDULES)
-    finite = np.isfinite([X.min(), X.max()]).all()
-    _need(finite, "X", "finite numbers", "nan or inf")
+    _need(np.isfinite(X.sum()), "X", "finite numbers", "nan or inf")
     N, B, w = len(X), min(batch_size, len(X)), model.flat
     grad, totals = np.empty_like(w), np.empty(N, model.dtype)
     step_of = {n: _Step(model, n, grad) for n in {B, N % B or B}}

@@ -1,0 +1,59 @@
+"""Each benchmark runs to its end on tiny sizes; the figures are not looked at."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def run(*arguments, **env):
+    env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | env
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=BENCHMARKS,
+    )
+
+
+def test_mlp_measures_speed_and_accuracy():
+    done = run(
+        "mlp.py",
+        *("--data", "digits", "--threads", "1", "--rounds", "2"),
+        *("--batch-sizes", "64", "--optimizers", "adam", "--only", "torch"),
+        *("--target", "0.8", "--seeds", "1", "--epochs", "10"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Seconds per epoch: batch 64, adam" in done.stdout
+    for name in ("floor", "lmlab", "torch"):
+        assert f"\n| {name} " in done.stdout
+    assert "over the fastest peer" in done.stdout
+    assert "Best test accuracy: mean 9" in done.stdout
+    assert "inf" not in done.stdout
+
+
+def test_mlp_without_mnist_measures_speed_and_says_so(tmp_path):
+    done = run(
+        "mlp.py",
+        *("--images", "300", "--rounds", "1", "--threads", "1"),
+        *("--batch-sizes", "256", "--only", "floor"),
+        LMLAB_OFFLINE="1",
+        LMLAB_DATA=str(tmp_path),
+        LMLAB_MIRROR="",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mnist is not to be had" in done.stdout
+    assert "300 images of random" in done.stdout
+    assert "Seconds per epoch: batch 256, sgd" in done.stdout
+    assert "Seconds per epoch: batch 256, adam" in done.stdout
+    assert "test accuracy" not in done.stdout
+
+
+def test_mlp_names_the_contender_that_stops():
+    done = run("mlp.py", "--data", "digits", "--images", "0", "--only", "floor")
+    assert done.returncode == 1
+    assert "lmlab stopped in epoch; for its message run" in done.stderr
