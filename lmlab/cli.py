@@ -57,35 +57,37 @@ def run(
     timeout: Timeout = None,
 ):
     """Run lessons in parallel; results and a summary go to a folder under runs/."""
-    from lmlab import lessons, results, runs
+    from lmlab import lessons, parameters, results, runs
 
     chosen = lessons.select(names or [])
-    values = lessons.settings(chosen, profile, parameter or [])
+    values = parameters.settings(chosen, profile, parameter or [])
     defaults = {
-        lesson.name: {p.name: p.default for p in lessons.parameters(lesson).values()}
+        lesson.name: {p.name: p.default for p in parameters.inspect(lesson).values()}
         for lesson in chosen
     }
     folder = runs.new_folder(out)
     requests = [(lesson.name, lesson.path, values[lesson]) for lesson in chosen]
-    found, signal = {}, 0
+    found = {}
 
     def keep(job, outcome):
         found[job.name] = results.keep(job, outcome, folder, defaults[job.name])
+        return found[job.name]
 
     signal = _run(requests, keep, jobs, timeout)
     rows = [found.get(x.name) or results.interrupted(x.name) for x in chosen]
     title = f"{len(rows)} lessons, {profile} profile" + (
         " (interrupted)" * bool(signal)
     )
+    written = True
     try:
         results.summarize(rows, folder, title)
         if out is None:
             results.lead_to_newest(folder.parent)
     except OSError as error:
         _complain(f"The summary cannot be written to {folder}: {error.strerror}.")
-        signal = signal or -127
+        written = False
     _show(rows, folder)
-    _leave(signal, all(result["status"] == "ok" for result in rows))
+    _leave(signal, written and all(result["status"] == "ok" for result in rows))
 
 
 @app.command()
@@ -102,17 +104,73 @@ def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
     ended = {}
 
     def replace(job, outcome):
-        ended[job.name] = runs.refresh(job, outcome, figures)
+        ended[job.name] = vars(runs.refresh(job, outcome, figures))
+        return ended[job.name]
 
     signal = _run(requests, replace, jobs, timeout)
     for name, outcome in ended.items():
-        if outcome.status != "ok":
-            _explain(name, vars(outcome))
-    _leave(signal, all(outcome.status == "ok" for outcome in ended.values()))
+        if outcome["status"] != "ok":
+            _explain(name, outcome)
+    _leave(signal, all(outcome["status"] == "ok" for outcome in ended.values()))
+
+
+@app.command()
+def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSONS[:-14])]):
+    """Copy a lesson to work/, without its outputs, to change as you like."""
+    from lmlab import lessons
+
+    lesson = lessons.find(name)
+    copy = lessons.start(lesson)
+    print(f"Your copy of {lesson.name}: {copy}")
+    print(f"Open it with: {sys.executable} -m jupyterlab {copy}")
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="DATASET", help="Default: all.")
+    ] = None,
+):
+    """Download data sets to the cache, each file checked against its SHA-256."""
+    from lmlab import data
+
+    unknown = [name for name in names or [] if name not in data.DATASETS]
+    if unknown:
+        _complain(f"There is no data set {unknown[0]!r}: {', '.join(data.DATASETS)}.")
+        raise typer.Exit(2)
+    failed = False
+    for name in names or data.DATASETS:
+        try:
+            files = data.fetch(name)
+        except data.DataError as error:
+            failed = True
+            _complain(str(error))
+        else:
+            print(f"✓ {name}: {f'{len(files)} files' if files else 'embedded'}")
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+def doctor():
+    """Check Python, packages, device, memory, disk, data and kernel."""
+    from lmlab import doctor
+
+    good = True
+    for finding in doctor.examine():
+        good = good and finding.good
+        mark = "✓" if finding.good else "✗"
+        print(f"{mark} {finding.subject:22} {finding.text}")
+        if not finding.good:
+            print(f"{'':24} → {finding.advice}")
+    print("All is well." if good else "Something has to be done: see the lines with ✗.")
+    raise typer.Exit(int(not good))
 
 
 def _run(requests, keep, workers, timeout):
-    """Run the requests, giving each ended job to keep; the signal, or 0."""
+    """Run the requests, giving each ended job to keep; the signal, or 0.
+
+    keep(job, outcome) returns the final record: status, seconds, error, cell, line.
+    """
     from rich.console import Console
 
     from lmlab import runs, watch
@@ -126,8 +184,7 @@ def _run(requests, keep, workers, timeout):
                 watch.Watch(jobs, console) as shown,
             ):
                 for job, outcome in done:
-                    keep(job, outcome)
-                    shown.done(job.name, outcome)
+                    shown.done(job.name, keep(job, outcome))
         except runs.Interrupted as interruption:
             _complain(f"Interrupted ({interruption}): the lessons were stopped.")
             return interruption.number

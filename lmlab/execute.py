@@ -7,6 +7,7 @@ a scratch folder: what becomes of the result is decided by `lmlab.runs`.
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
@@ -57,8 +58,13 @@ class Job:
 
     @property
     def log(self):
-        """What the kernel's process wrote past Jupyter: crashes, native libraries."""
+        """What the kernel's process wrote before and past Jupyter."""
         return self.scratch / "kernel.log"
+
+    @property
+    def exit(self):
+        """The exit code of a kernel that ended by itself."""
+        return self.scratch / "exit"
 
 
 @dataclass
@@ -89,8 +95,8 @@ def execute(job):
         outcome = _run(job, progress, started)
         if progress.notebook is not None:
             _write(progress.notebook, job.executed)
-    except OSError as error:
-        outcome = Outcome("failed", 0, f"{error.strerror or error}")
+    except Exception as error:  # whatever it is, the other lessons still run
+        outcome = Outcome("failed", 0, f"{type(error).__name__}: {error}")
     outcome.seconds = round(time.monotonic() - started, 3)
     return outcome
 
@@ -104,9 +110,10 @@ def _run(job, progress, started):
 
     for noisy in ("papermill", "traitlets", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    options = {}
+    options, patience = {}, START_SECONDS
     if job.timeout:
         deadline = started + job.timeout
+        patience = math.ceil(min(patience, job.timeout))
         # nbclient takes 0 for "no limit".
         options["timeout_func"] = lambda _: max(0.01, deadline - time.monotonic())
     try:
@@ -116,7 +123,7 @@ def _run(job, progress, started):
             parameters=job.parameters,
             kernel_name="python3",
             progress_bar=False,
-            start_timeout=START_SECONDS,
+            start_timeout=patience,
             iopub_timeout=QUIET_SECONDS,
             kernel_manager_class=_kernel(job),
             on_notebook_start=progress.start,
@@ -126,13 +133,17 @@ def _run(job, progress, started):
     except PapermillExecutionError as error:
         message = f"{error.ename}: {error.evalue}".rstrip(": ")
         return progress.outcome("failed", message, error.exec_count, error.source)
-    except CellTimeoutError:
-        message = f"not done after {job.timeout:g} s (--timeout)"
-        return progress.outcome("timed out", message)
-    except DeadKernelError:
-        return progress.outcome("kernel died", _last_words(job.log))
-    except RuntimeError as error:  # the kernel did not start
-        return progress.outcome("kernel died", f"{error} {_last_words(job.log)}")
+    except (CellTimeoutError, DeadKernelError, RuntimeError) as error:
+        if job.timeout and time.monotonic() >= deadline:
+            message = f"not done after {job.timeout:g} s (--timeout)"
+            return progress.outcome("timed out", message)
+        if isinstance(error, CellTimeoutError):
+            message = f"its output had not ended {QUIET_SECONDS} s after it"
+            return progress.outcome("failed", message)
+        message = f"its process ended: {_why_dead(job)}"
+        if not isinstance(error, DeadKernelError):
+            message = f"it did not start: {error} ({_why_dead(job)})"
+        return progress.outcome("kernel died", message)
     return progress.finished()
 
 
@@ -198,6 +209,13 @@ def _kernel(job):
     )
 
     class Kernel(AsyncKernelManager):
+        def __init__(self, **options):
+            # Beside the log, so that it goes with the scratch folder.
+            connection = str(job.scratch / "kernel.json")
+            super().__init__(
+                connection_file=connection, shutdown_wait_time=2.0, **options
+            )
+
         @property
         def kernel_spec(self):
             return spec
@@ -207,7 +225,11 @@ def _kernel(job):
                 streams = {"stdout": log, "stderr": log}
                 await super()._async_launch_kernel(kernel_cmd, **(options | streams))
 
-        _launch_kernel = _async_launch_kernel
+        async def is_alive(self):
+            code = await self.provisioner.poll() if self.provisioner else None
+            if code is not None:
+                job.exit.write_text(str(code))
+            return await super().is_alive()
 
     return Kernel
 
@@ -220,17 +242,22 @@ def _environment(job):
         # The user's IPython start-up files are not part of a lesson.
         "IPYTHONDIR": str(job.scratch / "ipython"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves a line in the log
     }
     if job.one_thread:
         own |= dict.fromkeys(THREADS, "1")
     return own
 
 
-def _last_words(log):
-    text = log.read_text(errors="replace").strip() if log.exists() else ""
-    first = text.splitlines()[0] if text else "out of memory, or killed from outside"
-    return f"its process ended ({first})"
+def _why_dead(job):
+    """What is known about the end of the kernel's process."""
+    code = int(job.exit.read_text()) if job.exit.exists() else 0
+    if code == -signal.SIGKILL:
+        return "killed from outside (SIGKILL), often for want of memory"
+    if code < 0:
+        return f"crashed ({signal.Signals(-code).name})"
+    said = job.log.read_text(errors="replace").split("\n") if job.log.exists() else []
+    last = next((line for line in reversed(said) if line.strip()), "it said nothing")
+    return f"exit code {code}: {last.strip()}"
 
 
 def _write(notebook, path):

@@ -58,8 +58,11 @@ def keep(job, outcome, out, defaults):
         record = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         publish(out / f"{job.name}.run.json", record)
     except OSError as error:
-        result["status"] = "failed"
-        result["error"] = f"cannot write the results: {error.strerror or error}"
+        reason = error.strerror or error
+        result |= {"status": "failed", "error": f"cannot write the results: {reason}"}
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"what it recorded cannot be read: {type(error).__name__}: {error}"
+        result |= {"status": "failed", "error": reason}
     return result
 
 

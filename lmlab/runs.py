@@ -7,6 +7,7 @@ a mark, so that all of them can be found and ended however the run ends.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import tempfile
@@ -85,13 +86,28 @@ def running(jobs, workers=None):
             )
             with _held_back():
                 done = tasks(joblib.delayed(_execute)(job) for job in jobs)
-            yield done
+            yield _each(done, jobs)
         finally:
             _end_everything({str(job.scratch) for job in jobs})
 
 
 def _execute(job):
     return job, execute(job)
+
+
+def _each(done, jobs):
+    """The results, also when a worker was killed, which ends all workers."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    left = {job.name: job for job in jobs}
+    try:
+        for job, outcome in done:
+            del left[job.name]
+            yield job, outcome
+    except TerminatedWorkerError:
+        message = "a process of the run was killed from outside (out of memory?)"
+        for job in left.values():
+            yield job, Outcome("failed", 0.0, message)
 
 
 @contextlib.contextmanager
@@ -200,13 +216,7 @@ def new_folder(chosen=None):
     """
     from lmlab.lessons import LessonError, folder
 
-    parent = folder().parent / "runs"
-    path = Path(chosen) if chosen else parent / time.strftime("%Y-%m-%d_%H%M%S")
-    if not chosen:
-        again = 1
-        while path.exists():
-            again += 1
-            path = parent / f"{time.strftime('%Y-%m-%d_%H%M%S')}-{again}"
+    path = Path(chosen) if chosen else _unused(folder().parent / "runs")
     try:
         if path.exists() and any(path.iterdir()):
             raise LessonError(
@@ -222,3 +232,9 @@ def new_folder(chosen=None):
             f"Results cannot be written to {path}: {reason}. Name another with --out."
         ) from None
     return path
+
+
+def _unused(folder):
+    name = time.strftime("%Y-%m-%d_%H%M%S")
+    again = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
+    return next(folder / each for each in again if not (folder / each).exists())

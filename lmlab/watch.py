@@ -39,7 +39,7 @@ class Watch:
                     self.show.progress(job.name, *done)
 
     def done(self, name, outcome):
-        """Show that a lesson has ended, and how."""
+        """Show that a lesson has ended. outcome: a record with status and seconds."""
         self.running.discard(name)
         self.show.done(name, outcome)
 
@@ -71,7 +71,7 @@ class _Lines:
             self._say(f"  {name}: {done} of {total} cells after {now - began:.0f} s")
 
     def done(self, name, outcome):
-        self._say(f"{_mark(outcome)} {name}: {outcome.status}, {outcome.seconds:.1f} s")
+        self._say(f"{_mark(outcome)} {name}: {_ending(outcome)}")
 
     def _say(self, text):
         self.console.print(text, markup=False, highlight=False)
@@ -110,8 +110,8 @@ class _Bars:
     def done(self, name, outcome):
         task = self.tasks[name]
         self.bars.start_task(task)
-        shown = {"mark": _mark(outcome), "note": outcome.status}
-        if outcome.status == "ok":
+        shown = {"mark": _mark(outcome), "note": _ending(outcome)}
+        if outcome["status"] == "ok":
             total = self.bars.tasks[task].total or 1
             shown |= {"completed": total, "total": total}
         self.bars.update(task, **shown)
@@ -119,4 +119,8 @@ class _Bars:
 
 
 def _mark(outcome):
-    return "✓" if outcome.status == "ok" else "✗"
+    return "✓" if outcome["status"] == "ok" else "✗"
+
+
+def _ending(outcome):
+    return f"{outcome['status']}, {outcome['seconds']:.1f} s"

@@ -1,0 +1,220 @@
+"""Look at this machine the way a lesson will, and say what to do about what is wrong.
+
+Each check returns findings: one line each, good or not; a line that is not good
+ends with what to do. `lmlab doctor` exits with 1 when any is not good.
+"""
+
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+MEMORY_GIB = 2.0  # torch and TensorFlow in one kernel take about 1 GiB
+DISK_GIB = 1.0  # room for executed notebooks and a data set
+PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;#]+)")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. good: False when something has to be done."""
+
+    subject: str
+    good: bool
+    text: str
+    advice: str = ""
+
+
+def examine():
+    """All findings, in the order of the report."""
+    for check in (python, packages, device, memory, disk, cache, kernel, jupyter):
+        try:
+            yield from check()
+        except Exception as error:  # a broken package must not hide the other lines
+            text = f"cannot be checked: {type(error).__name__}: {error}"
+            yield Finding(check.__name__, False, text, "reinstall with `make`")
+
+
+def python(running=None):
+    """The Python version, against the one that the package asks for."""
+    from importlib.metadata import metadata
+
+    from packaging.specifiers import SpecifierSet
+
+    running = running or platform.python_version()
+    wanted = metadata("lmlab")["Requires-Python"]
+    good = running in SpecifierSet(wanted, prereleases=True)
+    yield Finding(
+        "python", good, f"{running} (needs {wanted})", "install Python 3.11 to 3.13"
+    )
+
+
+def packages(lock=None):
+    """The installed packages against requirements.lock, the versions that were tested.
+
+    A package of the lock that is not installed is fine unless lmlab requires it:
+    torch and TensorFlow are extras. A build tag (2.13.0+cpu) does not count.
+    """
+    lock = lock or Path(__file__).resolve().parents[1] / "requirements.lock"
+    if not lock.is_file():
+        yield Finding("packages", False, f"there is no {lock.name}", "use a checkout")
+        return
+    pins = {
+        match[1]: match[2]
+        for line in lock.read_text(encoding="utf-8").splitlines()
+        if (match := PIN.match(line))
+    }
+    missing = [name for name in _required() if _installed(name) is None]
+    other = [
+        f"{name} {found} (tested: {pin})"
+        for name, pin in pins.items()
+        if (found := _installed(name)) and found.partition("+")[0] != pin
+    ]
+    count = sum(_installed(name) is not None for name in pins)
+    repair = f"pip install -c {lock.name} -e '.[all]'"
+    for problem, names in (("missing", missing), ("other versions", other)):
+        if names:
+            yield Finding("packages", False, f"{problem}: {', '.join(names)}", repair)
+    if not missing and not other:
+        yield Finding("packages", True, f"{count} packages, all as tested")
+
+
+def _required():
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    needs = [Requirement(line) for line in requires("lmlab") or []]
+    return [
+        need.name
+        for need in needs
+        if need.marker is None or need.marker.evaluate({"extra": ""})
+    ]
+
+
+def _installed(name):
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def device():
+    """The device and precision that lessons will choose, each with its reason."""
+    from lmlab import devices
+
+    advice = "see LMLAB_DEVICE and CUDA_VISIBLE_DEVICES"
+    try:
+        chosen, reason = devices.choose_device()
+        precision, why = devices.choose_precision(device=chosen)
+    except ValueError as error:
+        yield Finding("device", False, str(error), advice)
+    except ImportError:
+        text = "torch is not installed: lessons that need it will not run"
+        yield Finding("device", False, text, "pip install -e '.[all]'")
+    else:
+        threads = devices.thread_count()
+        yield Finding("device", True, f"{chosen} ({reason}), {threads} threads")
+        yield Finding("precision", True, f"{precision} ({why})")
+
+
+def memory(available=None):
+    """Free memory, against what one lesson needs."""
+    import psutil
+
+    free = (available or psutil.virtual_memory().available) / 2**30
+    text = f"{free:.1f} GiB free (a lesson needs up to {MEMORY_GIB:g})"
+    advice = "close other programs, or run one lesson at a time: lmlab run --jobs 1"
+    yield Finding("memory", free >= MEMORY_GIB, text, advice)
+
+
+def disk():
+    """Room and permission where runs and temporary files go."""
+    from lmlab import lessons
+
+    places = {"runs": lessons.folder().parent / "runs", "temporary files": None}
+    for subject, place in places.items():
+        place = place or Path(tempfile.gettempdir())
+        yield _room(f"disk, {subject}", place, "free some space, or use --out")
+
+
+def cache():
+    """Room and permission where data sets are kept."""
+    from lmlab import data
+
+    place = Path(data.cache_dir())
+    finding = _room("disk, data", place, "free some space, or set LMLAB_DATA")
+    yield finding
+    held = [name for name, entry in data.DATASETS.items() if entry.files]
+    here = [name for name in held if _complete(place / name, data.DATASETS[name])]
+    absent = [name for name in held if name not in here]
+    text = f"in the cache: {', '.join(here) or 'nothing'}"
+    if absent:
+        text += f"; not yet: {', '.join(absent)} (lmlab fetch {' '.join(absent)})"
+    yield Finding("data", True, text)
+
+
+def _complete(folder, dataset):
+    sizes = {file.name: file.bytes for file in dataset.files}
+    return all(
+        (folder / name).is_file() and (folder / name).stat().st_size == size
+        for name, size in sizes.items()
+    )
+
+
+def _room(subject, place, advice):
+    """Whether files can be written to the place: it, or its nearest parent, now."""
+    there = next(path for path in [place, *place.parents] if path.exists())
+    if not there.is_dir():
+        return Finding(subject, False, f"{there} is a file", f"remove it, or {advice}")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free / 2**30
+    except OSError as error:
+        text = f"{place} cannot be written to: {error.strerror}"
+        return Finding(subject, False, text, advice)
+    return Finding(subject, free >= DISK_GIB, f"{free:.1f} GiB free in {place}", advice)
+
+
+def kernel():
+    """A kernel of this Python starts and answers."""
+    from lmlab import execute
+
+    with tempfile.TemporaryDirectory(prefix="lmlab-") as scratch:
+        job = execute.Job("kernel", Path(scratch) / "probe.ipynb", Path(scratch))
+        _probe(job.source)
+        outcome = execute.execute(job)
+    text = f"answers after {outcome.seconds:.1f} s"
+    if outcome.status != "ok":
+        text = f"{outcome.status}: {outcome.error}"
+    advice = "reinstall with `make`; is something else using all of the machine?"
+    yield Finding("kernel", outcome.status == "ok", text, advice)
+
+
+def _probe(path):
+    import nbformat
+
+    cell = nbformat.v4.new_code_cell("import lmlab")
+    language = {"name": "python", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": language, "language_info": {"name": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), path)
+
+
+def jupyter(find=None):
+    """What plain Jupyter and papermill start under the name python3."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    find = find or KernelSpecManager().get_kernel_spec
+    command = find("python3").argv[0]
+    # Jupyter reads a bare "python" as the Python it runs on itself.
+    bare = os.path.basename(command) == command and command.startswith("python")
+    found = sys.executable if bare else shutil.which(command) or command
+    good = os.path.abspath(found) == os.path.abspath(sys.executable)
+    text = "python3 is this Python" if good else f"python3 is another Python: {found}"
+    advice = f"{sys.executable} -m ipykernel install --sys-prefix, or use `lmlab run`"
+    yield Finding("jupyter", good, text, advice)

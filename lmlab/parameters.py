@@ -1,0 +1,228 @@
+"""Read the lessons' parameters, and check the values that are given for them.
+
+A lesson has one cell tagged `parameters`. Its defaults are the quick profile;
+notebooks/full.yaml holds the full one. papermill neither refuses an unknown
+parameter nor checks a type, so both are done here, before anything runs.
+"""
+
+import ast
+import difflib
+import math
+import re
+from dataclasses import dataclass
+
+from lmlab.lessons import LessonError, find, folder, read_notebook
+
+PROFILES = ("quick", "full")
+SCALARS = ("int", "float", "str", "bool")
+INTEGER = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a lesson; type is int, float, str, bool or list of these."""
+
+    name: str
+    type: str
+    default: object
+    help: str
+
+    def __str__(self):
+        line = f"{self.name}: {self.type} = {self.default!r}"
+        return f"{line}  # {self.help}" if self.help else line
+
+
+def inspect(lesson):
+    """The parameters of a lesson, by name, as papermill reads them.
+
+    Raises LessonError when the notebook cannot be read, or when its parameters
+    cell holds something that papermill would skip in silence.
+    """
+    import papermill
+
+    try:
+        # A notebook node: papermill expands braces in a path.
+        notebook = read_notebook(lesson.path)
+        found = papermill.inspect_notebook(notebook)
+    except (OSError, ValueError, AttributeError) as error:
+        raise LessonError(
+            f"{lesson.name} is not a readable notebook: {error}"
+        ) from None
+    known = {name: _parameter(lesson, entry) for name, entry in found.items()}
+    missed = [name for name in _assigned(lesson, notebook) if name not in known]
+    if missed:
+        raise LessonError(
+            f"{lesson.name}: papermill cannot read the parameter {missed[0]!r}. "
+            "Write it on one line, with no second = (not in the comment either)."
+        )
+    return known
+
+
+def _assigned(lesson, notebook):
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            try:
+                body = ast.parse(cell.source).body
+            except SyntaxError as error:
+                raise LessonError(f"{lesson.name}: parameters cell: {error}") from None
+            for node in body:
+                for target in getattr(node, "targets", [getattr(node, "target", None)]):
+                    if isinstance(target, ast.Name):
+                        yield target.id
+            return
+
+
+def _parameter(lesson, entry):
+    name, kind = entry["name"], entry["inferred_type_name"].replace(" ", "")
+    try:
+        default = ast.literal_eval(entry["default"])
+    except (ValueError, SyntaxError):
+        raise LessonError(
+            f"{lesson.name}: the parameter {name!r} is not a literal; compute derived "
+            "values in the set-up cell."
+        ) from None
+    if kind == "None":
+        kind = type(default).__name__
+    if kind not in SCALARS and kind not in [f"list[{scalar}]" for scalar in SCALARS]:
+        raise LessonError(f"{lesson.name}: the parameter {name!r} has type {kind!r}.")
+    return Parameter(name, kind, default, entry["help"])
+
+
+def settings(lessons, profile="quick", assignments=()):
+    """The values to give to each lesson: {lesson: {name: value}}.
+
+    assignments: NAME=VALUE, for every lesson that has it, or LESSON.NAME=VALUE,
+    which wins. Raises LessonError, naming the parameter and the ones that exist,
+    for an unknown one, a value of the wrong type, or one given twice.
+    """
+    if profile not in PROFILES:
+        raise LessonError(f"There is no profile {profile!r}: choose quick or full.")
+    known = {lesson: inspect(lesson) for lesson in lessons}
+    values = {lesson: {} for lesson in lessons}
+    if profile == "full":
+        for name, chosen in _full_profile().items():
+            lesson = find(name)
+            if lesson in values:
+                values[lesson] |= _typed(lesson, known[lesson], chosen)
+    given = [_split(assignment) for assignment in assignments]
+    twice = {pair[:2] for pair in given if [p[:2] for p in given].count(pair[:2]) > 1}
+    if twice:
+        raise LessonError(f"The parameter {min(twice)[1]!r} is given twice.")
+    for address, name, text in sorted(given, key=lambda one: one[0]):
+        for lesson in _addressed(address, name, known):
+            values[lesson] |= _typed(lesson, known[lesson], {name: text})
+    return values
+
+
+def _full_profile():
+    import yaml
+
+    path = folder() / "full.yaml"
+    try:
+        profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise LessonError(f"The full profile cannot be read: {error}") from None
+    if not all(isinstance(entry, dict) for entry in [profile, *profile.values()]):
+        raise LessonError(f"{path.name} must map each lesson to its parameters.")
+    return {str(name): chosen for name, chosen in profile.items()}
+
+
+def _split(assignment):
+    key, equals, text = assignment.partition("=")
+    address, _, name = key.strip().rpartition(".")
+    if not equals or not name:
+        raise LessonError(
+            f"-p {assignment}: write NAME=VALUE, or LESSON.NAME=VALUE for one lesson."
+        )
+    return address, name, text
+
+
+def _addressed(address, name, known):
+    if address:
+        chosen = find(address)
+        if chosen not in known:
+            raise LessonError(f"-p {address}.{name}: {chosen.name} is not being run.")
+        return [chosen]
+    having = [lesson for lesson in known if name in known[lesson]]
+    if not having:
+        raise _unknown(name, known)
+    return having
+
+
+def _typed(lesson, known, chosen):
+    if unknown := [name for name in chosen if name not in known]:
+        raise _unknown(unknown[0], {lesson: known})
+    try:
+        return {name: convert(known[name], value) for name, value in chosen.items()}
+    except LessonError as error:
+        raise LessonError(f"{error}\n{_listing({lesson: known})}") from None
+
+
+def _unknown(name, known):
+    names = {each for parameters in known.values() for each in parameters}
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return LessonError(f"There is no parameter {name!r}.{hint}\n{_listing(known)}")
+
+
+def _listing(known):
+    lines = []
+    for lesson, parameters in known.items():
+        lines.append(f"The parameters of {lesson.name}:")
+        lines += [f"  {parameter}" for parameter in parameters.values()] or ["  none"]
+    return "\n".join(lines)
+
+
+def convert(parameter, value):
+    """The value as the parameter's type: from a command-line text, or from YAML.
+
+    An int is digits only, a bool true or false, a list its items between commas,
+    with or without brackets. A float must be finite: a lesson that is given nan
+    trains on nothing and fails far from the cause. Raises LessonError otherwise.
+    """
+    kind = parameter.type
+    try:
+        if kind.startswith("list["):
+            items = _items(value) if isinstance(value, str) else list(value)
+            return [_scalar(kind[5:-1], item) for item in items]
+        return _scalar(kind, value)
+    except (ValueError, TypeError):
+        shown = value if isinstance(value, str) else repr(value)
+        raise LessonError(
+            f"The parameter {parameter.name!r} is {_described(kind)}, not {shown!r}."
+        ) from None
+
+
+def _described(kind):
+    words = {
+        "int": "a whole number (int)",
+        "float": "a finite number (float)",
+        "str": "a text (str)",
+        "bool": "true or false (bool)",
+    }
+    return words.get(kind, f"a list with commas ({kind})")
+
+
+def _items(text):
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return [item.strip().strip("'\"") for item in text.split(",")] if text else []
+
+
+def _scalar(kind, value):
+    if isinstance(value, str) and kind != "str":
+        value = _parse(kind, value.strip())
+    if kind == "float" and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if type(value).__name__ != kind or kind == "float":
+        raise ValueError(value)
+    return value
+
+
+def _parse(kind, text):
+    if kind == "bool":
+        return {"true": True, "false": False}[text.lower()]
+    if kind == "int" and not INTEGER.fullmatch(text):
+        raise ValueError(text)
+    return {"int": int, "float": float}[kind](text)
