@@ -87,6 +87,8 @@ def run(
         _complain(f"The summary cannot be written to {folder}: {error.strerror}.")
         written = False
     _show(rows, folder)
+    if written:
+        print(f"Results: {folder / 'index.html'}")
     _leave(signal, written and all(result["status"] == "ok" for result in rows))
 
 
@@ -202,7 +204,6 @@ def _show(rows, folder):
             _explain(result["lesson"], result)
             if result["notebook"]:
                 print(f"  so far: {folder / result['notebook']}", file=sys.stderr)
-    print(f"Results: {folder / 'index.html'}")
 
 
 def _explain(name, result):

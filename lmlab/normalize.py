@@ -29,19 +29,16 @@ def normalize(notebook):
     A cell's id is a hash of its type and source, so that it moves with the cell.
     Changes the notebook in place and returns it.
     """
-    title = notebook.metadata.get("title")
-    notebook.metadata = type(notebook.metadata)(
-        kernelspec=KERNELSPEC, language_info=LANGUAGE
-    )
-    if title:
-        notebook.metadata["title"] = title
+    from nbformat import from_dict
+
+    title = {key: notebook.metadata[key] for key in notebook.metadata if key == "title"}
+    metadata = {"kernelspec": KERNELSPEC, "language_info": LANGUAGE, **title}
+    notebook.metadata = from_dict(metadata)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     taken, count = set(), 0
     for cell in notebook.cells:
-        cell.metadata = type(cell.metadata)(
-            {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
-            | {key: False for key in KEPT if cell.metadata.get(key) is False}
-        )
+        written = {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
+        cell.metadata = from_dict({k: v for k, v in written.items() if v != []})
         cell["id"] = _unique(cell, taken)
         if cell.cell_type == "code":
             if cell.execution_count is not None:

@@ -122,7 +122,8 @@ def _full_profile():
         profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise LessonError(f"The full profile cannot be read: {error}") from None
-    if not all(isinstance(entry, dict) for entry in [profile, *profile.values()]):
+    entries = [profile, *(profile.values() if isinstance(profile, dict) else [])]
+    if not all(isinstance(entry, dict) for entry in entries):
         raise LessonError(f"{path.name} must map each lesson to its parameters.")
     return {str(name): chosen for name, chosen in profile.items()}
 
@@ -186,7 +187,7 @@ def convert(parameter, value):
             items = _items(value) if isinstance(value, str) else list(value)
             return [_scalar(kind[5:-1], item) for item in items]
         return _scalar(kind, value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):
         shown = value if isinstance(value, str) else repr(value)
         raise LessonError(
             f"The parameter {parameter.name!r} is {_described(kind)}, not {shown!r}."

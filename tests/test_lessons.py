@@ -1,0 +1,306 @@
+"""Lessons are found by number or name; a wrong parameter is refused before a run."""
+
+import nbformat
+import pytest
+
+from lmlab import lessons, parameters
+from lmlab.lessons import LessonError
+
+PARAMETERS = """\
+epochs: int = 5  # passes over the training set
+lr: float = 0.1
+dataset: str = "digits"
+shuffle: bool = True
+sizes: list[int] = [1, 2]
+"""
+
+
+def write(path, source=PARAMETERS, *, outputs=()):
+    """A lesson with this parameters cell and one more cell."""
+    new = nbformat.v4
+    cells = [
+        new.new_code_cell(source, metadata={"tags": ["parameters"]}),
+        new.new_code_cell("1 + 1", execution_count=2, outputs=list(outputs)),
+    ]
+    language = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": language, "language_info": {"name": "python"}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new.new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    folder = tmp_path / "notebooks"
+    write(folder / "01_backprop.ipynb", "seed: int = 0\nlr: float = 0.5")
+    write(folder / "02_mlp_numpy.ipynb")
+    write(folder / "exercises" / "02_mlp_numpy.ipynb")
+    write(folder / "notes.ipynb")
+    (folder / "full.yaml").write_text("02_mlp_numpy: {dataset: mnist, epochs: 9}\n")
+    monkeypatch.setenv("LMLAB_NOTEBOOKS", str(folder))
+    return folder
+
+
+def refused(*assignments, names=(), profile="quick"):
+    with pytest.raises(LessonError) as caught:
+        parameters.settings(lessons.select(names), profile, assignments)
+    return str(caught.value)
+
+
+def chosen(*assignments, names=(), profile="quick"):
+    values = parameters.settings(lessons.select(names), profile, assignments)
+    return {lesson.name: given for lesson, given in values.items()}
+
+
+class TestFind:
+    @pytest.mark.parametrize(
+        "name", ["2", "02", "mlp_numpy", "02_mlp_numpy", "notebooks/02_mlp_numpy.ipynb"]
+    )
+    def test_a_lesson_goes_by_number_or_name(self, course, name):
+        assert lessons.find(name).path == course / "02_mlp_numpy.ipynb"
+
+    def test_all_in_order_when_none_is_named(self, course):
+        assert [x.name for x in lessons.select([])] == ["01_backprop", "02_mlp_numpy"]
+
+    def test_each_once_and_in_order(self, course):
+        found = lessons.select(["mlp_numpy", "1", "02"])
+        assert [x.name for x in found] == ["01_backprop", "02_mlp_numpy"]
+
+    def test_exercises_come_with_their_lesson_and_alone(self, course):
+        found = lessons.select(["2"], exercises=True)
+        assert [x.name for x in found] == ["02_mlp_numpy", "exercises/02_mlp_numpy"]
+        found = lessons.select(["exercises/02_mlp_numpy"], exercises=True)
+        assert [x.name for x in found] == ["exercises/02_mlp_numpy"]
+
+    def test_an_unknown_lesson_names_the_near_one(self, course):
+        with pytest.raises(LessonError, match=r"'mlp_nump'.*mean 02_mlp_numpy\?$"):
+            lessons.find("mlp_nump")
+
+    @pytest.mark.parametrize("name", ["77", "²", "", "zzz"])
+    def test_what_is_near_nothing_names_them_all(self, course, name):
+        with pytest.raises(LessonError, match="01_backprop or 02_mlp_numpy"):
+            lessons.find(name)
+
+    def test_a_folder_that_is_not_there(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("LMLAB_NOTEBOOKS", str(tmp_path / "none"))
+        with pytest.raises(LessonError, match="LMLAB_NOTEBOOKS"):
+            lessons.folder()
+
+    def test_a_folder_without_lessons(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("LMLAB_NOTEBOOKS", str(tmp_path))
+        with pytest.raises(LessonError, match="holds no lesson"):
+            lessons.select([])
+
+    def test_without_a_checkout_the_message_says_how_to_get_one(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.delenv("LMLAB_NOTEBOOKS", raising=False)
+        monkeypatch.setattr(lessons, "__file__", str(tmp_path / "lmlab/lessons.py"))
+        with pytest.raises(LessonError, match=r"pip install -e \."):
+            lessons.folder()
+
+    def test_the_checkout_is_found_by_itself(self, monkeypatch):
+        monkeypatch.delenv("LMLAB_NOTEBOOKS", raising=False)
+        assert (lessons.folder().parent / "pyproject.toml").exists()
+
+
+class TestParameters:
+    def test_names_types_defaults_and_help_are_read(self, course):
+        found = parameters.inspect(lessons.find("2"))
+        assert {name: (p.type, p.default) for name, p in found.items()} == {
+            "epochs": ("int", 5),
+            "lr": ("float", 0.1),
+            "dataset": ("str", "digits"),
+            "shuffle": ("bool", True),
+            "sizes": ("list[int]", [1, 2]),
+        }
+        assert str(found["epochs"]) == "epochs: int = 5  # passes over the training set"
+
+    def test_a_lesson_without_parameters_has_none(self, course):
+        path = write(course / "03_plain.ipynb", "")
+        assert parameters.inspect(lessons.Lesson("03_plain", path)) == {}
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ("lr: float = 0.1  # lr = 1 diverges", "cannot read the parameter 'lr'"),
+            ("a = b = 1", "cannot read the parameter 'a'"),
+            ("n: int | None = 3", "cannot read the parameter 'n'"),
+            ("steps: int = 5 * 10", "'steps' is not a literal"),
+            ("options: dict = {}", "'options' has type 'dict'"),
+            ("epochs: int = ", "'epochs' is not a literal"),
+            ("seed: int = 0\nn: int = 5 = 6", "parameters cell"),
+        ],
+    )
+    def test_a_parameter_that_papermill_would_skip_is_an_error(
+        self, course, source, message
+    ):
+        path = write(course / "03_odd.ipynb", source)
+        with pytest.raises(LessonError, match=message):
+            parameters.inspect(lessons.Lesson("03_odd", path))
+
+    def test_a_file_that_is_no_notebook(self, course):
+        (course / "03_cut.ipynb").write_text('{"cells": [')
+        with pytest.raises(LessonError, match="03_cut is not a readable notebook"):
+            parameters.inspect(lessons.find("3"))
+
+    def test_braces_in_the_path_are_only_braces(self, tmp_path, monkeypatch):
+        folder = tmp_path / "{course}"
+        write(folder / "02_mlp_numpy.ipynb")
+        monkeypatch.setenv("LMLAB_NOTEBOOKS", str(folder))
+        assert "epochs" in parameters.inspect(lessons.find("2"))
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("assignment", "value"),
+        [
+            ("epochs=3", 3),
+            ("epochs=-3", -3),
+            ("epochs=60_000", 60000),
+            ("lr=1e-3", 0.001),
+            ("lr=3", 3.0),
+            ("dataset=mnist", "mnist"),
+            ("dataset=3", "3"),
+            ("dataset=a=b", "a=b"),
+            ("dataset=", ""),
+            ("shuffle=false", False),
+            ("shuffle=True", True),
+            ("sizes=3,4", [3, 4]),
+            ("sizes=[3, 4]", [3, 4]),
+            ("sizes=", []),
+        ],
+    )
+    def test_a_value_gets_the_declared_type(self, course, assignment, value):
+        given = chosen(assignment)["02_mlp_numpy"]
+        (found,) = given.values()
+        assert found == value
+        assert type(found) is type(value)
+
+    @pytest.mark.parametrize(
+        "assignment",
+        [
+            "epochs=three",
+            "epochs=1e3",
+            "epochs=3.0",
+            "epochs=",
+            "epochs=true",
+            "epochs=٣",
+            "lr=fast",
+            "lr=nan",
+            "lr=inf",
+            "lr=-inf",
+            "lr=1e999",
+            "lr=true",
+            "shuffle=yes",
+            "shuffle=1",
+            "sizes=1,two",
+            "sizes=1,,2",
+            "sizes=1.5",
+        ],
+    )
+    def test_a_value_of_another_type_is_refused(self, course, assignment):
+        message = refused(assignment, names=["2"])
+        name = assignment.partition("=")[0]
+        assert message.startswith(f"The parameter '{name}' is ")
+        assert "  epochs: int = 5  # passes over the training set" in message
+        assert "  sizes: list[int] = [1, 2]" in message
+
+    def test_an_unknown_parameter_names_the_near_one_and_lists_all(self, course):
+        message = refused("epochz=3")
+        assert "There is no parameter 'epochz'. Did you mean 'epochs'?" in message
+        assert "The parameters of 01_backprop:\n  seed: int = 0" in message
+        assert "  lr: float = 0.1" in message
+
+    @pytest.mark.parametrize("assignment", ["epochs", "=3", "02.=3"])
+    def test_what_is_no_assignment(self, course, assignment):
+        assert "write NAME=VALUE" in refused(assignment)
+
+    def test_a_name_reaches_every_lesson_that_has_it(self, course):
+        assert chosen("lr=2", "epochs=1") == {
+            "01_backprop": {"lr": 2.0},
+            "02_mlp_numpy": {"lr": 2.0, "epochs": 1},
+        }
+
+    @pytest.mark.parametrize("address", ["2", "02", "mlp_numpy", "02_mlp_numpy"])
+    def test_an_address_reaches_one_lesson_and_wins(self, course, address):
+        given = chosen(f"{address}.lr=3", "lr=2")
+        assert given["01_backprop"] == {"lr": 2.0}
+        assert given["02_mlp_numpy"] == {"lr": 3.0}
+
+    def test_an_address_that_does_not_have_it(self, course):
+        message = refused("01.epochs=3")
+        assert "There is no parameter 'epochs'" in message
+        assert "01_backprop" in message
+        assert "02_mlp_numpy" not in message
+
+    def test_an_address_outside_the_selection(self, course):
+        assert "01_backprop is not being run" in refused("01.lr=3", names=["2"])
+
+    def test_the_same_parameter_twice(self, course):
+        assert "'lr' is given twice" in refused("lr=1", "lr=2")
+
+
+class TestProfiles:
+    def test_quick_is_the_defaults(self, course):
+        assert chosen() == {"01_backprop": {}, "02_mlp_numpy": {}}
+
+    def test_full_is_from_the_file_and_a_parameter_wins(self, course):
+        given = chosen("epochs=1", profile="full")
+        assert given["02_mlp_numpy"] == {"dataset": "mnist", "epochs": 1}
+        assert chosen(names=["1"], profile="full") == {"01_backprop": {}}
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("02_mlp_numpy: {epochz: 3}", "no parameter 'epochz'"),
+            ("02_mlp_numpy: {epochs: three}", "whole number"),
+            ("02_mlp_numpy: {epochs: true}", "whole number"),
+            ("02_mlp_numpy: {dataset: 3}", "a text"),
+            ("02_mlp_numpy: {lr: .nan}", "finite"),
+            ("02_mlp_numpy: {sizes: 3}", "a list"),
+            ("02_mlp_numpi: {epochs: 3}", "no lesson '02_mlp_numpi'"),
+            ("02_mlp_numpy: 3", "must map each lesson"),
+            ("- 3", "must map each lesson"),
+            ("{", "cannot be read"),
+        ],
+    )
+    def test_the_file_is_checked_as_strictly(self, course, text, message):
+        (course / "full.yaml").write_text(text)
+        assert message in refused(profile="full")
+
+    def test_yaml_reads_1e_3_as_text_but_the_type_is_declared(self, course):
+        (course / "full.yaml").write_text("'02': {lr: 1e-3, sizes: [3]}")
+        assert chosen(profile="full")["02_mlp_numpy"] == {"lr": 0.001, "sizes": [3]}
+
+    def test_no_file_and_no_such_profile(self, course):
+        (course / "full.yaml").unlink()
+        assert "full profile cannot be read" in refused(profile="full")
+        assert "no profile 'huge'" in refused(profile="huge")
+
+
+class TestStart:
+    def test_the_copy_has_no_outputs_and_the_lesson_keeps_its_own(self, course):
+        outputs = [nbformat.v4.new_output("stream", name="stdout", text="2\n")]
+        path = write(course / "03_more.ipynb", outputs=outputs)
+        before = path.read_bytes()
+        copy = lessons.start(lessons.find("3"))
+        assert copy == course.parent / "work" / "03_more.ipynb"
+        cells = lessons.read_notebook(copy).cells
+        assert [cell.source for cell in cells] == [PARAMETERS, "1 + 1"]
+        assert [(cell.outputs, cell.execution_count) for cell in cells] == 2 * [
+            ([], None)
+        ]
+        assert path.read_bytes() == before
+
+    def test_work_is_never_written_over(self, course):
+        first = lessons.start(lessons.find("2"))
+        first.write_text("my work")
+        assert lessons.start(lessons.find("2")).name == "02_mlp_numpy-2.ipynb"
+        assert lessons.start(lessons.find("2")).name == "02_mlp_numpy-3.ipynb"
+        assert first.read_text() == "my work"
+
+    def test_a_folder_that_cannot_be_made(self, course):
+        (course.parent / "work").write_text("a file")
+        with pytest.raises(LessonError, match="cannot be written"):
+            lessons.start(lessons.find("2"))
