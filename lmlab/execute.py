@@ -6,25 +6,18 @@ a scratch folder: what becomes of the result is decided by `lmlab.runs`.
 """
 
 import contextlib
+import functools
 import logging
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
-MARK = "LMLAB_RUN"  # names the scratch folder to every process of a run
+from lmlab import kernels
+
 START_SECONDS = 60  # for a kernel to answer, on a busy machine
 QUIET_SECONDS = 60  # for the rest of a cell's output, after the cell has ended
 
@@ -90,8 +83,8 @@ def execute(job):
     progress = _Progress(job)
     if job.parent and job.parent != os.getpid():
         _serve(job.parent)
-    job.figures.mkdir(parents=True, exist_ok=True)
     try:
+        job.figures.mkdir(parents=True, exist_ok=True)
         outcome = _run(job, progress, started)
         if progress.notebook is not None:
             _write(progress.notebook, job.executed)
@@ -116,33 +109,32 @@ def _run(job, progress, started):
         patience = math.ceil(min(patience, job.timeout))
         # nbclient takes 0 for "no limit".
         options["timeout_func"] = lambda _: max(0.01, deadline - time.monotonic())
+    options |= {
+        "kernel_name": "python3",
+        "kernel_manager_class": kernels.manager(job),
+        "start_timeout": patience,
+        "iopub_timeout": QUIET_SECONDS,
+        "on_notebook_start": progress.start,
+        "on_cell_start": progress.cell,
+        "progress_bar": False,
+    }
     try:
-        papermill.execute_notebook(
-            read_notebook(job.source),
-            None,
-            parameters=job.parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            start_timeout=patience,
-            iopub_timeout=QUIET_SECONDS,
-            kernel_manager_class=_kernel(job),
-            on_notebook_start=progress.start,
-            on_cell_start=progress.cell,
-            **options,
-        )
+        # Without an output path papermill writes nothing by itself.
+        source = read_notebook(job.source)
+        papermill.execute_notebook(source, None, job.parameters, **options)
     except PapermillExecutionError as error:
         message = f"{error.ename}: {error.evalue}".rstrip(": ")
         return progress.outcome("failed", message, error.exec_count, error.source)
-    except (CellTimeoutError, DeadKernelError, RuntimeError) as error:
+    except (CellTimeoutError, RuntimeError) as error:
         if job.timeout and time.monotonic() >= deadline:
             message = f"not done after {job.timeout:g} s (--timeout)"
             return progress.outcome("timed out", message)
         if isinstance(error, CellTimeoutError):
             message = f"its output had not ended {QUIET_SECONDS} s after it"
             return progress.outcome("failed", message)
-        message = f"its process ended: {_why_dead(job)}"
-        if not isinstance(error, DeadKernelError):
-            message = f"it did not start: {error} ({_why_dead(job)})"
+        if isinstance(error, DeadKernelError):
+            return progress.outcome("kernel died", kernels.why_dead(job))
+        message = f"it did not start: {error} ({kernels.why_dead(job)})"
         return progress.outcome("kernel died", message)
     return progress.finished()
 
@@ -192,74 +184,6 @@ def _runs(cell):
     return cell.cell_type == "code" and bool(cell.source.strip()) and not skipped
 
 
-def _kernel(job):
-    """A kernel of this very Python, whatever kernelspecs the machine has."""
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpec
-
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    # ipykernel warns at each start that TCP on this machine is not encrypted.
-    command.append("--IPKernelApp.log_level=40")
-    environment = _environment(job)
-    spec = KernelSpec(
-        argv=command,
-        display_name="Python 3 (ipykernel)",
-        language="python",
-        env={name: value.replace("$", "$$") for name, value in environment.items()},
-    )
-
-    class Kernel(AsyncKernelManager):
-        def __init__(self, **options):
-            # Beside the log, so that it goes with the scratch folder.
-            connection = str(job.scratch / "kernel.json")
-            super().__init__(
-                connection_file=connection, shutdown_wait_time=2.0, **options
-            )
-
-        @property
-        def kernel_spec(self):
-            return spec
-
-        async def _async_launch_kernel(self, kernel_cmd, **options):
-            with job.log.open("wb") as log:
-                streams = {"stdout": log, "stderr": log}
-                await super()._async_launch_kernel(kernel_cmd, **(options | streams))
-
-        async def is_alive(self):
-            code = await self.provisioner.poll() if self.provisioner else None
-            if code is not None:
-                job.exit.write_text(str(code))
-            return await super().is_alive()
-
-    return Kernel
-
-
-def _environment(job):
-    own = {
-        MARK: str(job.scratch),
-        "LMLAB_FIGURES": str(job.figures),
-        "LMLAB_PROGRESS": "0",
-        # The user's IPython start-up files are not part of a lesson.
-        "IPYTHONDIR": str(job.scratch / "ipython"),
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    if job.one_thread:
-        own |= dict.fromkeys(THREADS, "1")
-    return own
-
-
-def _why_dead(job):
-    """What is known about the end of the kernel's process."""
-    code = int(job.exit.read_text()) if job.exit.exists() else 0
-    if code == -signal.SIGKILL:
-        return "killed from outside (SIGKILL), often for want of memory"
-    if code < 0:
-        return f"crashed ({signal.Signals(-code).name})"
-    said = job.log.read_text(errors="replace").split("\n") if job.log.exists() else []
-    last = next((line for line in reversed(said) if line.strip()), "it said nothing")
-    return f"exit code {code}: {last.strip()}"
-
-
 def _write(notebook, path):
     import nbformat
 
@@ -268,6 +192,7 @@ def _write(notebook, path):
     path.write_text(nbformat.writes(notebook), encoding="utf-8")
 
 
+@functools.cache
 def _serve(parent):
     """Leave Ctrl-C to the parent, and end when it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

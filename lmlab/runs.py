@@ -16,7 +16,8 @@ import time
 import warnings
 from pathlib import Path
 
-from lmlab.execute import MARK, THREADS, Job, Outcome, execute
+from lmlab.execute import Job, Outcome, execute
+from lmlab.kernels import MARK, THREADS
 
 
 class Interrupted(KeyboardInterrupt):

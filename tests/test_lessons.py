@@ -258,6 +258,7 @@ class TestProfiles:
             ("02_mlp_numpy: {epochs: true}", "whole number"),
             ("02_mlp_numpy: {dataset: 3}", "a text"),
             ("02_mlp_numpy: {lr: .nan}", "finite"),
+            ("02_mlp_numpy: {lr: true}", "finite"),
             ("02_mlp_numpy: {sizes: 3}", "a list"),
             ("02_mlp_numpi: {epochs: 3}", "no lesson '02_mlp_numpi'"),
             ("02_mlp_numpy: 3", "must map each lesson"),
