@@ -212,7 +212,6 @@ def fit(
     _check_options(epochs, lr, batch_size, warmup, weight_decay, label_smoothing)
     _one_of("optimizer", optimizer, OPTIMIZERS)
     _one_of("schedule", schedule, SCHEDULES)
-    _need(np.isfinite(X.sum()), "X", "finite numbers", "nan or inf")
     N, B, w = len(X), min(batch_size, len(X)), model.flat
     grad, totals = np.empty_like(w), np.empty(N, model.dtype)
     step_of = {n: _Step(model, n, grad) for n in {B, N % B or B}}
@@ -220,6 +219,7 @@ def fit(
     targets = (targets + (1 - label_smoothing) * np.eye(len(targets))).astype(w.dtype)
     update, slots = OPTIMIZERS[optimizer]
     state = [np.zeros_like(w) for _ in range(slots)]
+    before = w.copy()
     rng, t, steps, history = np.random.default_rng(seed), 0, epochs * -(-N // B), []
     for epoch in range(1, epochs + 1):
         started, matched = time.perf_counter(), 0.0
@@ -240,6 +240,9 @@ def fit(
             if t % 64 == 0:
                 _flush(state)
         loss = (float(np.log(totals).sum(dtype=np.float64)) - matched) / N
+        if not math.isfinite(loss + w.sum()) and not np.isfinite(X).all():
+            w[...] = before  # looked for only now, since it costs a pass over X
+            _need(False, "X", "finite numbers", "nan or inf")
         seconds = time.perf_counter() - started
         history.append({"epoch": epoch, "loss": loss, "seconds": seconds})
         if on_epoch is not None:

@@ -309,9 +309,12 @@ def good():
     return {"model": model, "X": X, "y": y, "epochs": 1, "lr": 0.1}
 
 
-def with_nan(X):
-    X[1, 2] = np.nan
-    return X
+def with_one(value):
+    def put(X):
+        X[1, 2] = value
+        return X
+
+    return put
 
 
 @pytest.mark.parametrize(
@@ -324,7 +327,8 @@ def with_nan(X):
             lambda X: X.astype(np.uint8),
             r"X: floats .*X / 255.* needed, got 'uint8'",
         ),
-        ("X", with_nan, "X: finite numbers needed"),
+        ("X", with_one(np.nan), "X: finite numbers needed"),
+        ("X", with_one(np.inf), "X: finite numbers needed"),
         ("X", lambda X: X[:0], r"X: one row or more needed, got \(0, 7\)"),
         ("y", lambda y: y[:4], r"y: shape \(6,\), one label a row, needed, got \(4,\)"),
         ("y", lambda y: np.eye(3)[y], r"y: shape \(6,\).*got \(6, 3\)"),
