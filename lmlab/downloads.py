@@ -6,7 +6,8 @@ hash is right: no name in the cache ever holds part of a file. pooch does the ha
 the temporary file and the renaming; this module adds what it lacks: retries, the next
 source, one error that lists every reason, and cached files that other users may read.
 
-Settings, all environment variables:
+Settings, all environment variables (a relative folder counts from the checkout, so that
+a terminal and a notebook, which run in different folders, mean the same place):
 
 LMLAB_DATA     the cache, `<dataset>/<file>` below it (default: the user's cache folder)
 LMLAB_MIRROR   a folder or an http(s) URL with the same layout, asked before the public
@@ -53,7 +54,13 @@ class File:
 def cache_dir() -> Path:
     """Return the folder that holds downloaded files (it may not exist yet)."""
     chosen = os.environ.get("LMLAB_DATA") or _pooch().os_cache("lmlab")
-    return Path(chosen).expanduser().resolve()
+    return _absolute(chosen)
+
+
+def _absolute(folder):
+    checkout = Path(__file__).resolve().parents[1]
+    base = checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+    return (base / Path(folder).expanduser()).resolve()
 
 
 def offline() -> bool:
@@ -110,7 +117,7 @@ def _places(dataset, file, sources, reasons):
     if "://" in mirror:
         urls.insert(0, f"{mirror.rstrip('/')}/{dataset}/{file.name}")
     elif mirror:
-        source = Path(mirror).expanduser().resolve() / dataset / file.name
+        source = _absolute(mirror) / dataset / file.name
         yield f"mirror {source}", lambda temporary: _copy(source, temporary)
     if offline():
         reasons.append(("the network", "LMLAB_OFFLINE is set, no server was asked"))

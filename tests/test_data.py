@@ -20,7 +20,7 @@ import pytest
 from lmlab import data, downloads
 
 ROOT = pathlib.Path(__file__).parents[1]
-REAL = pathlib.Path(os.environ.get("LMLAB_MIRROR") or ROOT / "../shared/data").resolve()
+REAL = (ROOT / (os.environ.get("LMLAB_MIRROR") or "../shared/data")).resolve()
 
 
 def idx(array):
@@ -352,6 +352,16 @@ def test_progress_is_shown_to_a_person_only(tiny, monkeypatch, capsys, watched):
     shown = capsys.readouterr().err
     assert (f"{FIRST} from 127.0.0.1" in shown) == (watched == "1")
     assert "lmlab.data" not in shown
+
+
+def test_relative_folders_count_from_the_checkout(tiny, monkeypatch, tmp_path):
+    write(tmp_path / "mirror/tiny", CONTENT)
+    monkeypatch.chdir(tmp_path)
+    relative = os.path.relpath(tmp_path, ROOT)
+    monkeypatch.setenv("LMLAB_MIRROR", f"{relative}/mirror")
+    monkeypatch.setenv("LMLAB_DATA", f"{relative}/here")
+    monkeypatch.setenv("LMLAB_OFFLINE", "1")
+    assert data.fetch("tiny")[0] == tmp_path / "here/tiny" / FIRST
 
 
 def test_default_cache_is_the_platforms(monkeypatch):
