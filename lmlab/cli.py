@@ -56,7 +56,10 @@ def run(
     ] = None,
     timeout: Timeout = None,
 ):
-    """Run lessons in parallel; results and a summary go to a folder under runs/."""
+    """Run lessons in parallel and sum up the results.
+
+    Executed notebooks, summary.csv and index.html go to a new folder under runs/.
+    """
     from lmlab import lessons, parameters, results, runs
 
     chosen = lessons.select(names or [])
@@ -94,9 +97,9 @@ def run(
 
 @app.command()
 def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
-    """Execute the committed notebooks again, in place, and their exercises.
+    """Execute the committed notebooks again, in place.
 
-    A notebook and its figures are replaced only when all of it ran.
+    Exercises come with their lesson. A notebook and its figures are replaced only when all of it ran.
     """
     from lmlab import lessons, runs
 
@@ -118,7 +121,10 @@ def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
 
 @app.command()
 def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSONS[:-14])]):
-    """Copy a lesson to work/, without its outputs, to change as you like."""
+    """Copy a lesson to work/, to change as you like.
+
+    The copy has no outputs. An earlier copy stays as it is: the next gets a number.
+    """
     from lmlab import lessons
 
     lesson = lessons.find(name)
@@ -133,7 +139,10 @@ def fetch(
         list[str] | None, typer.Argument(metavar="DATASET", help="Default: all.")
     ] = None,
 ):
-    """Download data sets to the cache, each file checked against its SHA-256."""
+    """Download data sets to the cache.
+
+    Each file is checked against its SHA-256.
+    """
     from lmlab import data
 
     unknown = [name for name in names or [] if name not in data.DATASETS]
