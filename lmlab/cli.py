@@ -99,7 +99,8 @@ def run(
 def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
     """Execute the committed notebooks again, in place.
 
-    Exercises come with their lesson. A notebook and its figures are replaced only when all of it ran.
+    Exercises come with their lesson. A notebook and its figures are replaced only
+    when all of it ran.
     """
     from lmlab import lessons, runs
 
