@@ -133,12 +133,11 @@ def overview_page(runs):
 
 def notebook_page(notebook, *, title):
     """The executed notebook as a page: text, code, outputs and pictures."""
-    from markdown_it import MarkdownIt
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
 
-    markdown = MarkdownIt("commonmark", {"html": False}).enable(["table"])
+    markdown = _markdown()
     formatter = HtmlFormatter(nowrap=True)
     shown = []
     for cell in notebook["cells"]:
@@ -151,6 +150,22 @@ def notebook_page(notebook, *, title):
         shown.append(entry)
     return _template("notebook.html.j2").render(
         cells=shown, title=title, style=formatter.get_style_defs(".code")
+    )
+
+
+def _markdown():
+    """Jupyter's Markdown: tables, and formulas between dollars, as MathML."""
+    from latex2mathml.converter import convert
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+    def formula(tex, options):
+        return convert(tex, display="block" if options["display_mode"] else "inline")
+
+    return (
+        MarkdownIt("commonmark", {"html": False})
+        .enable(["table"])
+        .use(dollarmath_plugin, double_inline=True, allow_space=False, renderer=formula)
     )
 
 
