@@ -5,6 +5,7 @@ line carries the fact as output metadata, so an executed notebook is its own
 record: `read` gathers the facts from any .ipynb, whoever ran it.
 """
 
+import math
 import sys
 
 KEY = "lmlab"
@@ -38,14 +39,15 @@ def metric(name, value, *, headline=False, digits=4):
     """Record a measured number and show it as `• name value`.
 
     headline marks the one number that a run's summary shows for this lesson.
-    Only the rounded value is shown; the record keeps it in full.
+    Only the rounded value is shown; the record keeps it in full, nan and infinities
+    as text, since JSON has no such numbers.
     """
     value = float(value)
     emit(
         f"• {name} {value:.{digits}f}",
         "metric",
         name=name,
-        value=value,
+        value=value if math.isfinite(value) else str(value),
         headline=headline,
         digits=digits,
     )

@@ -6,6 +6,7 @@ elsewhere, and no folder or name of the machine that made them.
 
 import base64
 import csv
+import html
 import io
 import os
 from pathlib import Path
@@ -71,7 +72,7 @@ def headline(result):
     """The lesson's headline metric as text, or nothing."""
     for metric in result["metrics"]:
         if metric["headline"]:
-            return f"{metric['name']} {metric['value']:.{metric['digits']}f}"
+            return f"{metric['name']} {float(metric['value']):.{metric['digits']}f}"
     return ""
 
 
@@ -160,7 +161,11 @@ def _markdown():
     from mdit_py_plugins.dollarmath import dollarmath_plugin
 
     def formula(tex, options):
-        return convert(tex, display="block" if options["display_mode"] else "inline")
+        try:
+            display = "block" if options["display_mode"] else "inline"
+            return convert(tex, display=display)
+        except Exception:  # a slip in a formula: it is shown as it was written
+            return f"<code>{html.escape(tex)}</code>"
 
     return (
         MarkdownIt("commonmark", {"html": False})

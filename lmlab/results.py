@@ -60,7 +60,7 @@ def keep(job, outcome, out, defaults):
     except OSError as error:
         reason = error.strerror or error
         result |= {"status": "failed", "error": f"cannot write the results: {reason}"}
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever it is, the other lessons still run
         reason = f"what it recorded cannot be read: {type(error).__name__}: {error}"
         result |= {"status": "failed", "error": reason}
     return result
@@ -120,16 +120,23 @@ def lead_to_newest(runs):
     """Publish index.html in the folder of all runs, and the link `latest`."""
     found = []
     for summary in sorted(runs.glob("*/summary.csv"), reverse=True):
-        if summary.parent.is_symlink():
-            continue
-        with summary.open(encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        pages = {page.stem for page in summary.parent.glob("*.html")}
-        found.append((summary.parent.name, rows, pages))
+        if not summary.parent.is_symlink() and (rows := _rows(summary)):
+            pages = {page.stem for page in summary.parent.glob("*.html")}
+            found.append((summary.parent.name, rows, pages))
     if not found:
         return
     publish(runs / "index.html", report.overview_page(found))
     _link(runs / "latest", found[0][0])
+
+
+def _rows(summary):
+    """The rows of a run's summary; none when it is damaged or of another form."""
+    try:
+        with summary.open(encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+    except (ValueError, csv.Error):
+        return []
+    return rows if all(row.keys() == report.COLUMNS.keys() for row in rows) else []
 
 
 def _link(path: Path, target):

@@ -42,6 +42,10 @@ GOOD = [
     _ = ax.plot([1, 2, 3])
     figures.show(fig, "00-line", "a line that goes up")""",
 ]
+DIVERGES = [
+    "seed: int = 0",
+    "from lmlab import record\nrecord.metric('loss', float('nan'), headline=True)",
+]
 FAILS = ["seed: int = 0", "x = 1", "\n# the reason\nraise ValueError('no [good]')", "3"]
 DIES = ["seed: int = 0", "import os\nos.kill(os.getpid(), 9)", "3"]
 LEAVES = ["seed: int = 0", "import sys\nsys.exit(0)", "print('never')"]
@@ -286,6 +290,34 @@ def test_a_lesson_that_runs_out_of_time(tmp_path):
     assert "not done after 5 s (--timeout)" in err
     assert summary(tmp_path / "mine")["01_waits"]["status"] == "timed out"
     assert (tmp_path / "mine" / "01_waits.failed.ipynb").exists()
+
+
+def test_a_metric_that_is_no_number_is_shown_and_recorded_as_json(tmp_path):
+    course = Course(tmp_path, _00_diverges=DIVERGES)
+    code, out, _ = course.lmlab("run", "--out", "mine")
+    assert code == 0
+    assert "loss nan" in out
+    assert summary(tmp_path / "mine")["00_diverges"]["headline"] == "loss nan"
+    assert "<td>nan</td>" in (tmp_path / "mine" / "index.html").read_text("utf-8")
+    for path in ("00_diverges.run.json", "00_diverges.ipynb"):
+        assert "NaN" not in (tmp_path / "mine" / path).read_text("utf-8")
+
+
+def test_an_earlier_run_that_cannot_be_read_is_left_out(tmp_path):
+    course = Course(tmp_path, _00_good=GOOD)
+    for name, text in {
+        "a": b"",
+        "b": b"lesson,state\n00,ok\n",
+        "c": b"\xff\xfe",
+    }.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "summary.csv").write_bytes(text)
+    code, _, err = course.lmlab("run")
+    assert (code, err) == (0, "")
+    (run,) = (tmp_path / "runs").glob("20*")
+    assert (tmp_path / "runs" / "latest").resolve() == run
+    text = (tmp_path / "runs" / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="(.*)/index.html"', text) == [run.name]
 
 
 def workers_of(process):

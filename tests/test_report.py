@@ -26,6 +26,15 @@ def test_a_formula_in_a_line_and_one_of_its_own():
     assert "<mfrac>" in html
 
 
+@pytest.mark.parametrize(
+    "tex", ["\\left(", "\\frac{a", "a^", "a_b_c", "\\begin{x}", "}"]
+)
+def test_a_formula_with_a_slip_is_shown_and_the_rest_of_the_page_too(tex):
+    html = page(f"Before ${tex}$ after <b>")
+    assert "Before" in html
+    assert "after &lt;b&gt;" in html
+
+
 def test_a_price_and_code_are_not_formulas():
     assert "<math" not in page("It costs 5 $ or `$x$`, and\n\n    $y$\n")
 
