@@ -93,10 +93,17 @@ def _either(names):
 
 
 def read_notebook(path):
-    """The notebook at path, in the current format."""
+    """The notebook at path, in the current format.
+
+    Raises LessonError when there is none, or something that is no notebook.
+    """
     import nbformat
 
-    return nbformat.read(path, as_version=4)
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat's own are of many kinds
+        message = f"{path.stem} is not a readable notebook: {error}"
+        raise LessonError(message) from None
 
 
 def start(lesson):

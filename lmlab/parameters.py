@@ -40,14 +40,12 @@ def inspect(lesson):
     """
     import papermill
 
+    notebook = read_notebook(lesson.path)
     try:
         # A notebook node: papermill expands braces in a path.
-        notebook = read_notebook(lesson.path)
         found = papermill.inspect_notebook(notebook)
-    except (OSError, ValueError, AttributeError) as error:
-        raise LessonError(
-            f"{lesson.name} is not a readable notebook: {error}"
-        ) from None
+    except (ValueError, AttributeError) as error:  # it names no kernel or language
+        raise LessonError(f"{lesson.name} cannot be inspected: {error}") from None
     known = {name: _parameter(lesson, entry) for name, entry in found.items()}
     missed = [name for name in _assigned(lesson, notebook) if name not in known]
     if missed:
@@ -104,12 +102,14 @@ def settings(lessons, profile="quick", assignments=()):
             lesson = find(name)
             if lesson in values:
                 values[lesson] |= _typed(lesson, known[lesson], chosen)
-    given = [_split(assignment) for assignment in assignments]
-    twice = {pair[:2] for pair in given if [p[:2] for p in given].count(pair[:2]) > 1}
-    if twice:
-        raise LessonError(f"The parameter {min(twice)[1]!r} is given twice.")
-    for address, name, text in sorted(given, key=lambda one: one[0]):
-        for lesson in _addressed(address, name, known):
+    given = {}
+    for assignment in assignments:
+        chosen, name, text = _split(assignment)
+        if (chosen, name) in given:
+            raise LessonError(f"The parameter {name!r} is given twice.")
+        given[chosen, name] = text
+    for (chosen, name), text in sorted(given.items(), key=lambda one: bool(one[0][0])):
+        for lesson in _reached(chosen, name, known):
             values[lesson] |= _typed(lesson, known[lesson], {name: text})
     return values
 
@@ -129,20 +129,20 @@ def _full_profile():
 
 
 def _split(assignment):
+    """(the lesson that is addressed, or None for every lesson; name; value's text)."""
     key, equals, text = assignment.partition("=")
     address, _, name = key.strip().rpartition(".")
     if not equals or not name:
         raise LessonError(
             f"-p {assignment}: write NAME=VALUE, or LESSON.NAME=VALUE for one lesson."
         )
-    return address, name, text
+    return find(address) if address else None, name, text
 
 
-def _addressed(address, name, known):
-    if address:
-        chosen = find(address)
+def _reached(chosen, name, known):
+    if chosen:
         if chosen not in known:
-            raise LessonError(f"-p {address}.{name}: {chosen.name} is not being run.")
+            raise LessonError(f"-p {name}: {chosen.name} is not being run.")
         return [chosen]
     having = [lesson for lesson in known if name in known[lesson]]
     if not having:

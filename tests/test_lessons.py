@@ -139,9 +139,21 @@ class TestParameters:
         with pytest.raises(LessonError, match=message):
             parameters.inspect(lessons.Lesson("03_odd", path))
 
-    def test_a_file_that_is_no_notebook(self, course):
-        (course / "03_cut.ipynb").write_text('{"cells": [')
+    @pytest.mark.parametrize(
+        "text", ['{"cells": [', "", "[]", "{}", '{"nbformat": 4}', '{"nbformat": 99}']
+    )
+    @pytest.mark.parametrize("use", [parameters.inspect, lessons.start])
+    def test_a_file_that_is_no_notebook(self, course, text, use):
+        (course / "03_cut.ipynb").write_text(text)
         with pytest.raises(LessonError, match="03_cut is not a readable notebook"):
+            use(lessons.find("3"))
+
+    def test_a_notebook_without_a_kernel(self, course):
+        path = write(course / "03_plain.ipynb")
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata = {}
+        nbformat.write(notebook, path)
+        with pytest.raises(LessonError, match="03_plain cannot be inspected"):
             parameters.inspect(lessons.find("3"))
 
     def test_braces_in_the_path_are_only_braces(self, tmp_path, monkeypatch):
@@ -239,6 +251,7 @@ class TestValues:
 
     def test_the_same_parameter_twice(self, course):
         assert "'lr' is given twice" in refused("lr=1", "lr=2")
+        assert "'lr' is given twice" in refused("02.lr=1", "mlp_numpy.lr=2")
 
 
 class TestProfiles:
