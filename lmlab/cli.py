@@ -24,7 +24,7 @@ Jobs = Annotated[
     typer.Option("--jobs", "-j", min=1, help="Lessons at a time. Default: the cores."),
 ]
 Timeout = Annotated[
-    float | None,
+    int | None,
     typer.Option(min=1, metavar="SECONDS", help="End a lesson that takes longer."),
 ]
 
@@ -84,7 +84,7 @@ def run(
     written = True
     try:
         results.summarize(rows, folder, title)
-        if out is None:
+        if not out:
             results.lead_to_newest(folder.parent)
     except OSError as error:
         _complain(f"The summary cannot be written to {folder}: {error.strerror}.")
@@ -235,6 +235,8 @@ def main():
     """Entry point: errors are sentences, not tracebacks."""
     from lmlab.lessons import LessonError
 
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack ✓
+        stream.reconfigure(errors="replace")
     try:
         app()
     except LessonError as error:

@@ -453,6 +453,7 @@ class TestBadInput:
             (["run", "--profile", "full"], "full profile cannot be read"),
             (["run", "--jobs", "0"], "--jobs"),
             (["run", "--timeout", "soon"], "--timeout"),
+            (["run", "--timeout", "inf"], "--timeout"),
             (["run", "--speed"], "--speed"),
             (["notebooks", "9"], "There is no lesson '9'"),
             (["start", "9"], "There is no lesson '9'"),
@@ -536,6 +537,15 @@ class TestOtherCommands:
     def test_fetch_of_what_is_embedded(self, monkeypatch, capsys):
         code, out, _ = command(monkeypatch, capsys, "fetch", "digits")
         assert (code, out) == (0, "✓ digits: embedded\n")
+
+    def test_a_terminal_without_check_marks(self):
+        environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+        ended = subprocess.run(
+            [sys.executable, "-m", "lmlab.cli", "fetch", "digits"],
+            env=environment,
+            capture_output=True,
+        )
+        assert (ended.stdout, ended.stderr) == (b"? digits: embedded\n", b"")
 
     def test_fetch_without_a_network(self, monkeypatch, capsys, tmp_path):
         monkeypatch.setenv("LMLAB_OFFLINE", "1")
