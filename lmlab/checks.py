@@ -71,11 +71,7 @@ def holds(text, condition, detail=""):
 
 def equal(text, actual, expected):
     """Claim that two values are exactly equal (arrays: same shape, every entry)."""
-    a, b = _array(actual), _array(expected)
-    if a.dtype == object or b.dtype == object:
-        if actual != expected:
-            _fail(text, f"expected {expected!r}, got {actual!r}")
-        return _held(text)
+    a, b = _entries(actual), _entries(expected)
     if a.shape != b.shape:
         _fail(text, f"expected shape {b.shape}, got {a.shape}")
     different = np.argwhere(a != b)
@@ -83,10 +79,24 @@ def equal(text, actual, expected):
         at = tuple(int(i) for i in different[0])
         _fail(
             text,
-            f"expected {b[at].item()!r}, got {a[at].item()!r}{_place(at)}",
+            f"expected {b.item(at)!r}, got {a.item(at)!r}{_place(at)}",
             *([f"{len(different)} of {a.size} entries differ"] if a.ndim else []),
         )
-    return _held(text)
+    _held(text)
+
+
+def _entries(value):
+    """The array of a value, text kept as it is; rows of several lengths are one entry.
+
+    Entries that NumPy has no type for are compared as Python compares them.
+    """
+    try:
+        array = _array(value)
+    except ValueError:
+        array = np.empty((), object)
+        array[()] = value
+    # As text of its own NumPy would forget a \0 at the end.
+    return np.array(value, object) if array.dtype.kind in "SU" else array
 
 
 def close(text, actual, expected, *, atol=0.0, rtol=0.0, hint=""):

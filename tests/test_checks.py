@@ -1,5 +1,7 @@
 """Claims hold or raise, and a broken version that slips through is an error."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,27 @@ def test_equal_names_the_first_difference():
         checks.equal("digits", [3, 4], [3, 5])
     with pytest.raises(ClaimError, match="expected 'b', got 'a'"):
         checks.equal("text", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        (b"a\0", b"a"),
+        (["x", "a"], ["x", "a\0"]),
+        ([(784, 128), (128,)], [(784, 128), (10,)]),
+        ({"a": 1}, {"a": 2}),
+        ([None, 1], [None, 2]),
+        ([1], ["1"]),
+    ],
+)
+def test_what_is_not_a_number_is_equal_to_itself_only(actual, expected):
+    checks.equal("itself", actual, copy.deepcopy(actual))
+    with pytest.raises(ClaimError, match="expected"):
+        checks.equal("the other", actual, expected)
+
+
+def test_text_in_a_list_equals_text_in_an_array():
+    checks.equal("names", np.array(["a", "bc"]), ["a", "bc"])
 
 
 def test_holds_wants_one_truth_value():
