@@ -5,6 +5,7 @@ it runs. torch and TensorFlow are imported only by the functions that need them.
 """
 
 import contextlib
+import copy
 import importlib.util
 import os
 import random
@@ -229,7 +230,10 @@ def to_device(value, device):
     if hasattr(value, "to"):
         return value.to(device)
     if isinstance(value, dict):
-        return type(value)((k, to_device(v, device)) for k, v in value.items())
+        moved = copy.copy(value)  # a subclass may not be made from items alone
+        for key, entry in value.items():
+            moved[key] = to_device(entry, device)
+        return moved
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(to_device(v, device) for v in value))
     if isinstance(value, (list, tuple)):

@@ -174,6 +174,16 @@ def test_nested_tensors_move_and_the_rest_is_kept():
     assert batch["a"][0].device.type == "cpu"
 
 
+def test_a_mapping_of_its_own_kind_is_moved_and_kept():
+    lists = collections.defaultdict(list, a=torch.ones(2))
+    moved = devices.to_device(lists, "meta")
+    assert moved["a"].device.type == "meta"
+    assert moved["new"] == []
+    assert lists["a"].device.type == "cpu"
+    counts = collections.Counter(a=2)
+    assert devices.to_device(counts, "meta") == counts
+
+
 def test_the_timer_measures_seconds():
     import time
 
