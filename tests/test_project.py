@@ -1,5 +1,6 @@
 """The house rules that a reader relies on: one list of versions, a light import."""
 
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +64,29 @@ def test_every_line_of_the_lock_is_an_exact_pin():
         assert "+" not in version, (
             f"{name}: a local build cannot be installed elsewhere"
         )
+
+
+def refused(pythons, distributions, lock):
+    """Locked packages that one of these Pythons is too old or too new for."""
+    return {
+        name
+        for name, version, wanted in distributions
+        if lock.get(name) == version
+        and not all(python in SpecifierSet(wanted or "") for python in pythons)
+    }
+
+
+def test_every_python_that_is_promised_can_install_the_lock():
+    installed = [
+        (canonical(d.name), d.version, d.metadata["Requires-Python"])
+        for d in importlib.metadata.distributions()
+    ]
+    pythons = ["3.11.0", "3.12.0", "3.13.0"]
+    wanted = SpecifierSet(PROJECT["requires-python"])
+    assert all(python in wanted for python in pythons)
+    assert refused(pythons, installed, locked()) == set()
+    late = [("soupsieve", "4.1.2", ">=3.11.5")]
+    assert refused(pythons, late, {"soupsieve": "4.1.2"}) == {"soupsieve"}
 
 
 def test_torch_is_pinned_exactly():
