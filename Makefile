@@ -3,7 +3,8 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 KEY := $(CURDIR) $(shell cat pyproject.toml requirements.lock | cksum)
-JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+# The cores that we may use: in a container its share, not all that the machine has.
+JOBS ?= $(shell $(PY) -c 'import joblib; print(joblib.cpu_count())')
 
 help:
 	@echo "make run        run every lesson: quick profile, no network; results in runs/"

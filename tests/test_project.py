@@ -130,9 +130,11 @@ def test_make_help_names_the_commands():
 @pytest.fixture
 def checkout(tmp_path):
     """What decides about .venv, with a pretend Python that only writes down calls."""
+    folder = tmp_path / "the lessons, ü"
+    folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
-        shutil.copy(ROOT / name, tmp_path)
-    python = tmp_path / "pretend-python"
+        shutil.copy(ROOT / name, folder)
+    python = folder / "pretend-python"
     python.write_text(
         f"""#!/bin/sh
 case "$*" in
@@ -142,7 +144,7 @@ esac
 """
     )
     python.chmod(0o755)
-    return tmp_path
+    return folder
 
 
 def setup(checkout):
@@ -175,8 +177,20 @@ def test_the_environment_is_made_when_missing_or_stale_and_only_then(checkout):
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-def test_an_old_python_is_told_so(tmp_path, checkout):
-    (tmp_path / "pretend-python").write_text("#!/bin/sh\nexit 1\n")
+def test_workers_are_as_many_as_the_cores_that_we_may_use(checkout):
+    setup(checkout)
+    python = checkout / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\ncase "$*" in *cpu_count*) echo 3;; esac\n')
+    for target, option in (("run", "--jobs 3"), ("test", "-n 3 ")):
+        done = subprocess.run(
+            ["make", "-n", target], cwd=checkout, capture_output=True, text=True
+        )
+        assert option in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_an_old_python_is_told_so(checkout):
+    (checkout / "pretend-python").write_text("#!/bin/sh\nexit 1\n")
     done = subprocess.run(
         ["make", "setup", "PYTHON=./pretend-python"],
         cwd=checkout,
