@@ -5,6 +5,9 @@ import tempfile
 
 # The kernels that nbval starts inherit this: a test run must not redraw figures/.
 os.environ.setdefault("LMLAB_FIGURES", tempfile.mkdtemp(prefix="lmlab-figures-"))
+# Nor must it draw progress bars because it was started from an editor or a notebook.
+for mark in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"):
+    os.environ.pop(mark, None)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -106,7 +106,7 @@ def busy(handler):
 
 
 def silent(handler):
-    time.sleep(2)
+    time.sleep(5)
 
 
 def stalls(handler):
@@ -115,7 +115,7 @@ def stalls(handler):
     handler.end_headers()
     handler.wfile.write(handler.body[:10])
     handler.wfile.flush()
-    time.sleep(2)
+    time.sleep(5)
 
 
 def times(count, first, then):
@@ -130,7 +130,7 @@ def clean(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LMLAB_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr(downloads, "PAUSE", 0.01)
-    monkeypatch.setattr(downloads, "TIMEOUT", (2, 0.4))
+    monkeypatch.setattr(downloads, "TIMEOUT", (20, 20))
 
 
 @pytest.fixture
@@ -413,8 +413,10 @@ def test_real_mnist(monkeypatch, how):
     ],
 )
 def test_trouble_at_one_source_is_told_and_the_next_one_serves(
-    server, tiny, capsys, trouble, reason, requests
+    server, tiny, capsys, monkeypatch, trouble, reason, requests
 ):
+    if trouble in (silent, stalls):
+        monkeypatch.setattr(downloads, "TIMEOUT", (20, 1.5))
     server.behave["a"] = times(requests, trouble, whole)
     assert len(data.load("tiny").y_train) == 50
     told = capsys.readouterr().err

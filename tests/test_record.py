@@ -58,7 +58,6 @@ def test_a_picture_carries_its_description(tmp_path, monkeypatch):
 
 def test_a_bar_is_silent_in_a_batch_run(capsys, monkeypatch):
     monkeypatch.delenv("LMLAB_PROGRESS", raising=False)
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     assert list(progress.bar(range(3), "epochs")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
 
