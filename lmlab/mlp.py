@@ -13,12 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from lmlab.optimizers import OPTIMIZERS, SCHEDULES, adam, drop_denormals, rate_factor
+
 INITS = {"he": 2.0, "xavier": 1.0, "zeros": 0.0}  # variance × fan_in
-SCHEDULES = {
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1.0 - done,
-    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
-}
 
 
 class MLP:
@@ -155,41 +152,6 @@ class _Step:
         return float(np.vdot(self.T, Z))
 
 
-def _sgd(w, g, state, t, rate):
-    """w −= lr g; g comes multiplied by lr, which costs nothing further up."""
-    w -= g
-
-
-def _momentum(w, g, state, t, rate):
-    """v = 0.9 v + lr g; w −= v (Polyak 1964)."""
-    (v,) = state
-    v *= 0.9
-    v += g
-    w -= v
-
-
-def _adam(w, g, state, t, rate):
-    """Adam (Kingma and Ba 2015): betas 0.9 and 0.999, epsilon 1e-8.
-
-    The moments are kept without their factors (1 − beta): two passes fewer.
-    """
-    m, v = state
-    k = math.sqrt((1 - 0.999) / (1 - 0.999**t))
-    m *= 0.9
-    m += g
-    v *= 0.999
-    g *= g
-    v += g
-    np.sqrt(v, out=g)
-    g += 1e-8 / k
-    np.divide(m, g, out=g)
-    g *= rate * (1 - 0.9) / (1 - 0.9**t) / k
-    w -= g
-
-
-OPTIMIZERS = {"sgd": (_sgd, 0), "momentum": (_momentum, 1), "adam": (_adam, 2)}
-
-
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # diverging shows nan
 def fit(
     model, X, y, *, epochs, lr, batch_size=64, optimizer="adam", schedule="constant",
@@ -230,15 +192,15 @@ def fit(
             step = step_of[min(B, N - start)]
             np.take(X, order[rows], axis=0, out=step.X, mode="clip")
             np.take(targets, labels[rows], axis=1, out=step.T, mode="clip")
-            rate = lr * _factor(schedule, t, steps, warmup * steps)
+            rate = lr * rate_factor(schedule, t, steps, warmup * steps)
             t += 1
-            scale = 1.0 if update is _adam else rate
+            scale = 1.0 if update is adam else rate
             matched += step.run(totals[rows], scale)
             if weight_decay:
                 w *= 1 - rate * weight_decay
             update(w, grad, state, t, rate)
             if t % 64 == 0:
-                _flush(state)
+                drop_denormals(state)
         loss = (float(np.log(totals).sum(dtype=np.float64)) - matched) / N
         if not math.isfinite(loss + w.sum()) and not np.isfinite(X).all():
             w[...] = before  # looked for only now, since it costs a pass over X
@@ -248,23 +210,6 @@ def fit(
         if on_epoch is not None:
             on_epoch(history[-1])
     return history
-
-
-def _flush(state):
-    """Zero the moments of pixels that are nearly always 0, before they are denormal.
-
-    They decay for ever, and arithmetic on denormal numbers is many times slower: it
-    lengthened Adam's epochs at batch 64 by 40 % from the second one on.
-    """
-    for moment in state:
-        moment *= np.abs(moment) > 1e-30
-
-
-def _factor(schedule, step, steps, warm):
-    """What lr is multiplied by in step `step` (from 0) of `steps`."""
-    if step < warm:
-        return (step + 1) / warm
-    return SCHEDULES[schedule]((step - warm) / max(1.0, steps - warm))
 
 
 def _check_options(epochs, lr, batch_size, warmup, weight_decay, label_smoothing):
