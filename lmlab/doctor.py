@@ -137,10 +137,10 @@ def disk():
     """Room and permission where runs and temporary files go."""
     from lmlab import lessons
 
-    places = {"runs": lessons.folder().parent / "runs", "temporary files": None}
-    for subject, place in places.items():
-        place = place or Path(tempfile.gettempdir())
-        yield _room(f"disk, {subject}", place, "free some space, or use --out")
+    advice = "free some space, or use --out"
+    yield _room("disk, runs", lessons.folder().parent / "runs", advice)
+    advice = "free some space, or set TMPDIR"
+    yield _room("disk, temporary files", Path(tempfile.gettempdir()), advice)
 
 
 def cache():
@@ -148,8 +148,7 @@ def cache():
     from lmlab import data
 
     place = Path(data.cache_dir())
-    finding = _room("disk, data", place, "free some space, or set LMLAB_DATA")
-    yield finding
+    yield _room("disk, data", place, "free some space, or set LMLAB_DATA")
     held = [name for name, entry in data.DATASETS.items() if entry.files]
     here = [name for name in held if _complete(place / name, data.DATASETS[name])]
     absent = [name for name in held if name not in here]

@@ -9,6 +9,7 @@ import csv
 import html
 import io
 import os
+from collections import defaultdict
 from pathlib import Path
 
 COLUMNS = {
@@ -25,8 +26,9 @@ def facts(notebook):
     """What an executed notebook states: claims, broken versions, metrics, device."""
     from lmlab import record
 
-    found = record.read(notebook)
-    kinds = {kind: [x for x in found if x["kind"] == kind] for kind in record_kinds()}
+    kinds = defaultdict(list)
+    for fact in record.read(notebook):
+        kinds[fact["kind"]].append(fact)
     metrics = [
         {key: fact[key] for key in ("name", "value", "headline", "digits")}
         for fact in kinds["metric"]
@@ -44,11 +46,6 @@ def facts(notebook):
         "metrics": metrics,
         "device": device,
     }
-
-
-def record_kinds():
-    """The kinds of fact that a summary counts."""
-    return ("claim", "catch", "metric", "device")
 
 
 def cells(notebook):

@@ -24,9 +24,9 @@ def requirements():
     return [Requirement(r) for r in listed if not r.startswith("lmlab[")]
 
 
-def locked(text=None):
-    text = text or (ROOT / "requirements.lock").read_text()
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+def locked():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = [line for line in lines if line and not line.startswith("#")]
     pins = [Requirement(line) for line in lines]
     return {canonical(p.name): str(p.specifier).removeprefix("==") for p in pins}
 
