@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -325,7 +326,7 @@ class Worker:
             raise SystemExit(
                 f"{self.name} stopped in {method}; for its message run:\n"
                 f"  echo '{json.dumps([method, arguments])}' | "
-                f"{' '.join(self.process.args)}"
+                f"{shlex.join(self.process.args)}"
             )
         return json.loads(line)
 
@@ -408,8 +409,10 @@ def print_race(results, target, limit):
         span = f"{min(epochs)}–{max(epochs)}"
         print(f"| {name:24} | {spread:>25} | {span:>6} | {reached:>7} |")
     peers = {n: seconds for n, seconds in medians.items() if "lmlab" not in n}
-    fastest = min(peers, key=peers.get)
-    if peers[fastest] < NEVER:
+    fastest = min(peers, key=peers.get, default=None)
+    if fastest is None:
+        print("\nno peer took part")
+    elif peers[fastest] < NEVER:
         ratio = medians[ours] / peers[fastest]
         print(f"\n{ours}, over the fastest peer ({fastest}): {ratio:.2f}")
     else:

@@ -53,6 +53,16 @@ def test_mlp_without_mnist_measures_speed_and_says_so(tmp_path):
     assert "test accuracy" not in done.stdout
 
 
+def test_mlp_without_peers_says_so():
+    done = run(
+        "mlp.py",
+        *("--data", "digits", "--threads", "1", "--only", "lmlab", "--skip-speed"),
+        *("--target", "0.5", "--seeds", "1", "--epochs", "5"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no peer took part" in done.stdout
+
+
 def test_mlp_names_the_contender_that_stops():
     done = run("mlp.py", "--data", "digits", "--images", "0", "--only", "floor")
     assert done.returncode == 1
