@@ -32,7 +32,7 @@ def lab(tmp_path):
     token = secrets.token_hex(16)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
     command += [f"--port={port}", f"--IdentityProvider.token={token}"]
-    command += ["--ServerApp.port_retries=0", "--LabApp.news_url="]
+    command += ["--ServerApp.port_retries=0", "--LabApp.news_url=None"]
     command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     env = os.environ | {
         "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
@@ -82,7 +82,9 @@ def test_a_lesson_runs_in_jupyterlab(lab, tmp_path):
         )
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(lab)
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
+        # Run All waits for a kernel, and asks which one when none is there yet.
+        idle = page.get_by_text("Python 3 (ipykernel) | Idle")
+        idle.wait_for(timeout=90_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         wait_until_saved_with(page, copy, total)
@@ -99,9 +101,15 @@ def test_a_lesson_runs_in_jupyterlab(lab, tmp_path):
 def wait_until_saved_with(page, path, total):
     """Save every second until every code cell in the file has been executed."""
     for _ in range(150):
+        if page.locator(".jp-Dialog").is_visible():  # "Select Kernel": python3
+            page.locator(".jp-Dialog .jp-mod-accept").click()
         page.keyboard.press("Control+s")
         page.wait_for_timeout(1000)
         cells = nbformat.read(path, as_version=4).cells
-        if sum(bool(c.get("execution_count")) for c in cells) == total:
+        executed = sum(bool(c.get("execution_count")) for c in cells)
+        if executed == total:
             return
-    raise TimeoutError(f"not all of the {total} cells ran")
+    page.screenshot(path=path.with_suffix(".png"))
+    raise TimeoutError(
+        f"{executed} of {total} cells ran; see {path.with_suffix('.png')}"
+    )
