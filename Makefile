@@ -28,7 +28,7 @@ test: setup
 		--nbval-cell-timeout=300 -r s tests notebooks
 
 lab: setup
-	@$(PY) -m jupyterlab notebooks
+	@$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 notebooks: setup
 	@$(PY) -m lmlab.cli notebooks
