@@ -1,6 +1,8 @@
 """One style for every figure, and one way to show and keep it."""
 
+import contextlib
 import os
+import sys
 from pathlib import Path
 
 # Okabe and Ito's palette (2008), made to be told apart by colour-blind readers.
@@ -78,7 +80,8 @@ def show(fig, name, alt):
 
     name: NN-what-it-shows. alt: what it shows, in words; it is the picture's alt
     text, and what is compared when the stored outputs are tested.
-    Raises ValueError when alt says nothing.
+    Raises ValueError when alt says nothing, and OSError when LMLAB_FIGURES cannot be
+    written to; from a checkout that is only to be read, the figure is shown anyway.
     """
     import matplotlib.pyplot as plt
 
@@ -86,7 +89,12 @@ def show(fig, name, alt):
         raise ValueError(f"figure {name!r} needs a description in words, got {alt!r}")
     png = _png(fig)
     plt.close(fig)
-    _keep(folder() / f"{name}.png", png)
+    try:
+        _keep(folder() / f"{name}.png", png)
+    except OSError as error:
+        if os.environ.get("LMLAB_FIGURES"):
+            raise
+        print(f"{name}.png is not kept: {error.strerror}", file=sys.stderr)
     _display(png, alt)
 
 
@@ -125,7 +133,8 @@ def _keep(path, data):
         partial.write_bytes(data)
         partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only folder has its own error
+            partial.unlink(missing_ok=True)
 
 
 def _display(png, alt):

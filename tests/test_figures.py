@@ -53,6 +53,19 @@ def test_a_figure_needs_a_description(folder):
         figures.show(draw(), "99-line", "plot")
 
 
+def test_a_checkout_that_is_only_to_be_read_ends_no_lesson(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("LMLAB_FIGURES", raising=False)
+    monkeypatch.setattr(figures, "folder", lambda: tmp_path / "file" / "figures")
+    figures.show(draw(), "99-line", "a line that rises and falls")
+    assert capsys.readouterr().err == "99-line.png is not kept: Not a directory\n"
+    monkeypatch.setenv("LMLAB_FIGURES", str(tmp_path / "file" / "figures"))
+    with pytest.raises(OSError, match="Not a directory"):
+        figures.show(draw(), "99-line", "a line that rises and falls")
+
+
 def test_the_colours_can_be_told_apart():
     from matplotlib.colors import to_rgb
 
