@@ -161,7 +161,8 @@ def raises(text, exception, function, *, match=""):
         if match not in str(error):
             _fail(text, f"expected {match!r} in the message, got {str(error)!r}")
         return _held(text)
-    _fail(text, f"expected {exception.__name__}, but it returned {result!r:.200}")
+    wanted = getattr(exception, "__name__", exception)  # or a tuple of exceptions
+    _fail(text, f"expected {wanted}, but it returned {result!r:.200}")
 
 
 def gradient(text, function, x, grad, *, h=1e-5, atol=1e-7, rtol=1e-6, hint=""):

@@ -10,6 +10,7 @@ import math
 import time
 from functools import partial
 from itertools import pairwise
+from numbers import Real
 
 import numpy as np
 
@@ -215,9 +216,13 @@ def fit(
 def _check_options(epochs, lr, batch_size, warmup, weight_decay, label_smoothing):
     _need(_whole(epochs), "epochs", "an integer ≥ 1", epochs)
     _need(_whole(batch_size), "batch_size", "an integer ≥ 1", batch_size)
+    numbers = {"lr": lr, "weight_decay": weight_decay}
+    fractions = {"warmup": warmup, "label_smoothing": label_smoothing}
+    for name, value in (numbers | fractions).items():
+        _need(isinstance(value, Real), name, "a number", value)
     _need(0 < lr < math.inf, "lr", "a finite number > 0", lr)
     _need(0 <= lr * weight_decay < 1, "weight_decay", "0 ≤ lr × it < 1", weight_decay)
-    for name, value in (("warmup", warmup), ("label_smoothing", label_smoothing)):
+    for name, value in fractions.items():
         _need(0 <= value < 1, name, "a fraction, 0 ≤ it < 1,", value)
 
 

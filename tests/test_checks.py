@@ -132,6 +132,8 @@ def test_raises_wants_the_right_exception_and_message():
     checks.raises("division by zero", ZeroDivisionError, lambda: 1 / 0, match="zero")
     with pytest.raises(ClaimError, match="it returned 1"):
         checks.raises("it fails", ValueError, lambda: 1)
+    with pytest.raises(ClaimError, match=r"ValueError.*it returned 1"):
+        checks.raises("it fails", (ValueError, KeyError), lambda: 1)
     with pytest.raises(ClaimError, match="expected 'seven' in the message"):
         checks.raises("seven", ZeroDivisionError, lambda: 1 / 0, match="seven")
     with pytest.raises(ZeroDivisionError):
