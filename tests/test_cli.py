@@ -284,10 +284,10 @@ def test_parameters_all_threads_and_a_folder_of_ones_choice(tmp_path):
 
 def test_a_lesson_that_runs_out_of_time(tmp_path):
     course = Course(tmp_path, _01_waits=WAITS)
-    code, _, err = course.lmlab("run", "--timeout", "5", "--out", "mine")
+    code, _, err = course.lmlab("run", "--timeout", "10", "--out", "mine")
     assert code == 1
     assert "01_waits: timed out" in err
-    assert "not done after 5 s (--timeout)" in err
+    assert "not done after 10 s (--timeout)" in err
     assert summary(tmp_path / "mine")["01_waits"]["status"] == "timed out"
     assert (tmp_path / "mine" / "01_waits.failed.ipynb").exists()
 
