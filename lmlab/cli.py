@@ -5,6 +5,7 @@ something, 2 for input that cannot be used (nothing is run then), 128 + the sign
 when interrupted (130 for Ctrl-C).
 """
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -131,7 +132,8 @@ def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSONS[:-1
     lesson = lessons.find(name)
     copy = lessons.start(lesson)
     print(f"Your copy of {lesson.name}: {copy}")
-    print(f"Open it with: {sys.executable} -m jupyterlab {copy}")
+    command = shlex.join([sys.executable, "-m", "jupyterlab", str(copy)])
+    print(f"Open it with: {command}")
 
 
 @app.command()

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -530,9 +531,13 @@ class TestFullDisk:
 
 class TestOtherCommands:
     def test_start_says_where_the_copy_is(self, course, monkeypatch, capsys):
-        code, out, _ = command(monkeypatch, capsys, "start", "good")
+        (course.notebooks / "00_good.ipynb").rename(course.notebooks / "00_a b.ipynb")
+        code, out, _ = command(monkeypatch, capsys, "start", "a b")
         assert code == 0
-        assert str(course.folder / "work" / "00_good.ipynb") in out
+        path = str(course.folder / "work" / "00_a b.ipynb")
+        first, second = out.splitlines()
+        assert first == f"Your copy of 00_a b: {path}"
+        assert shlex.split(second.removeprefix("Open it with: "))[-1] == path
 
     def test_fetch_of_what_is_embedded(self, monkeypatch, capsys):
         code, out, _ = command(monkeypatch, capsys, "fetch", "digits")
