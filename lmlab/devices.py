@@ -45,14 +45,19 @@ class Machine:
         return torch.autocast(self.device, dtype=getattr(torch, self.precision))
 
 
-def start(seed, *, device="auto", precision="auto"):
+def start(seed, *, device="auto", precision="auto", threads=None):
     """Choose device and precision, seed everything, and show what was chosen and why.
 
-    device: auto, cuda, mps or cpu; precision: auto, float32, bfloat16 or float16.
+    device: auto, cuda, mps or cpu; precision: auto, float32, bfloat16 or float16;
+    threads: how many a matrix product may use, None for as many as the machine lets.
     Returns a Machine. Raises ValueError when the choice is not one of these, or
     names a device that this machine does not have.
     """
     from lmlab import record
+    from lmlab.threads import limit_threads, thread_count
+
+    if threads is not None:
+        limit_threads(threads)
 
     device, device_reason = choose_device(device)
     precision, precision_reason = choose_precision(precision, device)
@@ -210,16 +215,6 @@ def _silent_stderr():
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def thread_count():
-    """Threads that a matrix product may use: OMP_NUM_THREADS, or the cores we own."""
-    chosen = os.environ.get("OMP_NUM_THREADS", "")
-    if chosen.isdigit() and int(chosen) > 0:
-        return int(chosen)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def to_device(value, device):

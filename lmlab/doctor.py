@@ -107,6 +107,7 @@ def _installed(name):
 def device():
     """The device and precision that lessons will choose, each with its reason."""
     from lmlab import devices
+    from lmlab.threads import thread_count
 
     advice = "see LMLAB_DEVICE and CUDA_VISIBLE_DEVICES"
     try:
@@ -118,8 +119,8 @@ def device():
         text = "torch is not installed: lessons that need it will not run"
         yield Finding("device", False, text, "pip install -e '.[all]'")
     else:
-        threads = devices.thread_count()
-        yield Finding("device", True, f"{chosen} ({reason}), {threads} threads")
+        text = f"{chosen} ({reason}), {thread_count()} threads"
+        yield Finding("device", True, text)
         yield Finding("precision", True, f"{precision} ({why})")
 
 

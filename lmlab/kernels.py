@@ -6,14 +6,8 @@ A user's kernelspecs, start-up files and runtime folder have no part in it.
 import signal
 import sys
 
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
+from lmlab import threads
+
 MARK = "LMLAB_RUN"  # names the scratch folder to every process of a run
 
 
@@ -68,7 +62,7 @@ def _environment(job):
         "IPYTHONDIR": str(job.scratch / "ipython"),
     }
     if job.one_thread:
-        own |= dict.fromkeys(THREADS, "1")
+        own |= dict.fromkeys(threads.VARIABLES, "1")
     return own
 
 

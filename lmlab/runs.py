@@ -16,8 +16,9 @@ import time
 import warnings
 from pathlib import Path
 
+from lmlab import threads
 from lmlab.execute import Job, Outcome, execute
-from lmlab.kernels import MARK, THREADS
+from lmlab.kernels import MARK
 
 
 class Interrupted(KeyboardInterrupt):
@@ -36,7 +37,7 @@ def prepare(requests, scratch, *, workers=None, timeout=None):
     says how many threads, it decides.
     """
     parallel = worker_count(requests, workers) > 1
-    decided = any(os.environ.get(name) for name in THREADS[:3])
+    decided = any(os.environ.get(name) for name in threads.VARIABLES)
     return [
         Job(
             name,

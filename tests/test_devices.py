@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab import devices
+from lmlab import devices, threads
 
 CUDA = torch.cuda.is_available()
 
@@ -200,11 +200,34 @@ def test_the_timer_waits_for_the_device(monkeypatch):
     assert len(waited) == 2
 
 
-def test_threads_follow_omp_num_threads(monkeypatch):
+def test_start_can_limit_the_threads():
+    code = (
+        "from lmlab import devices; import numpy, torch, threadpoolctl; "
+        "machine = devices.start(0, device='cpu', threads=1); "
+        "import scipy.linalg; "
+        "print(machine.threads, torch.get_num_threads(), "
+        "{pool['num_threads'] for pool in threadpoolctl.threadpool_info()})"
+    )
+    env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, env=env)
+    assert out.splitlines()[-1] == "1 1 {1}"
+
+
+def test_a_limit_outlives_what_the_environment_says(monkeypatch):
+    monkeypatch.setattr(threads, "_limit", None)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert devices.thread_count() == 3
+    assert threads.thread_count() == 3
+    monkeypatch.setattr(threads, "_limit", 2)
+    assert threads.thread_count() == 2
+    monkeypatch.setattr(threads, "_limit", None)
     monkeypatch.setenv("OMP_NUM_THREADS", "none")
-    assert 1 <= devices.thread_count() <= os.cpu_count()
+    assert 1 <= threads.thread_count() <= os.cpu_count()
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.0, True, "2"])
+def test_threads_are_counted_from_one(number):
+    with pytest.raises(ValueError, match="whole number from 1"):
+        threads.limit_threads(number)
 
 
 @pytest.mark.skipif(not CUDA, reason="no CUDA GPU on this machine")
