@@ -7,7 +7,6 @@ one.
 """
 
 import os
-import sys
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -46,6 +45,4 @@ def limit_threads(number):
     global _limit
     _limit = number
     os.environ.update(dict.fromkeys(VARIABLES, str(number)))
-    threadpoolctl.threadpool_limits(number)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(number)
+    threadpoolctl.threadpool_limits(number)  # BLAS, and OpenMP, which torch uses
