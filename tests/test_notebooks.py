@@ -125,6 +125,16 @@ def test_lessons_01_and_02_keep_their_number_of_claims():
     assert caught >= 20
 
 
+@each_lesson
+def test_the_readme_counts_what_the_lesson_states(path):
+    rows = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [row for row in rows if f"](notebooks/{path.name})" in row]
+    facts = record.read(load(path))
+    claims = sum(fact["kind"] == "claim" for fact in facts)
+    caught = sum(fact["caught"] for fact in facts if fact["kind"] == "catch")
+    assert row.split("|")[-2].strip() == f"{claims}, {caught}"
+
+
 def test_most_stored_outputs_are_compared():
     compared, shown = share_compared(load(path) for path in NOTEBOOKS)
     assert compared / shown >= 0.70
