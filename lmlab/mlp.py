@@ -15,6 +15,7 @@ from numbers import Real
 import numpy as np
 
 from lmlab.optimizers import OPTIMIZERS, SCHEDULES, adam, drop_denormals, rate_factor
+from lmlab.threads import threads_for
 
 INITS = {"he": 2.0, "xavier": 1.0, "zeros": 0.0}  # variance × fan_in
 
@@ -167,7 +168,8 @@ def fit(
     `schedule`: "constant", or "linear" or "cosine" down to 0 at the last step.
     weight_decay is decoupled: each step first shrinks all parameters by lr × it.
     label_smoothing spreads that much of the target evenly over all classes.
-    The same seed gives the same result (with the same number of BLAS threads).
+    The same seed gives the same result (with the same number of BLAS threads, which
+    is one while the products are small: two would wait for each other).
     on_epoch(record) is called after each epoch, outside the measured seconds.
     Raises ValueError that names the argument; a diverging run returns a loss of nan.
     """
@@ -184,32 +186,33 @@ def fit(
     state = [np.zeros_like(w) for _ in range(slots)]
     before = w.copy()
     rng, t, steps, history = np.random.default_rng(seed), 0, epochs * -(-N // B), []
-    for epoch in range(1, epochs + 1):
-        started, matched = time.perf_counter(), 0.0
-        order = rng.permutation(N)
-        labels = y[order]
-        for start in range(0, N, B):
-            rows = slice(start, start + B)
-            step = step_of[min(B, N - start)]
-            np.take(X, order[rows], axis=0, out=step.X, mode="clip")
-            np.take(targets, labels[rows], axis=1, out=step.T, mode="clip")
-            rate = lr * rate_factor(schedule, t, steps, warmup * steps)
-            t += 1
-            scale = 1.0 if update is adam else rate
-            matched += step.run(totals[rows], scale)
-            if weight_decay:
-                w *= 1 - rate * weight_decay
-            update(w, grad, state, t, rate)
-            if t % 64 == 0:
-                drop_denormals(state)
-        loss = (float(np.log(totals).sum(dtype=np.float64)) - matched) / N
-        if not math.isfinite(loss + w.sum()) and not np.isfinite(X).all():
-            w[...] = before  # looked for only now, since it costs a pass over X
-            _need(False, "X", "finite numbers", "nan or inf")
-        seconds = time.perf_counter() - started
-        history.append({"epoch": epoch, "loss": loss, "seconds": seconds})
-        if on_epoch is not None:
-            on_epoch(history[-1])
+    with threads_for(2 * B * max(W.size for W in model.weights)):
+        for epoch in range(1, epochs + 1):
+            started, matched = time.perf_counter(), 0.0
+            order = rng.permutation(N)
+            labels = y[order]
+            for start in range(0, N, B):
+                rows = slice(start, start + B)
+                step = step_of[min(B, N - start)]
+                np.take(X, order[rows], axis=0, out=step.X, mode="clip")
+                np.take(targets, labels[rows], axis=1, out=step.T, mode="clip")
+                rate = lr * rate_factor(schedule, t, steps, warmup * steps)
+                t += 1
+                scale = 1.0 if update is adam else rate
+                matched += step.run(totals[rows], scale)
+                if weight_decay:
+                    w *= 1 - rate * weight_decay
+                update(w, grad, state, t, rate)
+                if t % 64 == 0:
+                    drop_denormals(state)
+            loss = (float(np.log(totals).sum(dtype=np.float64)) - matched) / N
+            if not math.isfinite(loss + w.sum()) and not np.isfinite(X).all():
+                w[...] = before  # looked for only now, since it costs a pass over X
+                _need(False, "X", "finite numbers", "nan or inf")
+            seconds = time.perf_counter() - started
+            history.append({"epoch": epoch, "loss": loss, "seconds": seconds})
+            if on_epoch is not None:
+                on_epoch(history[-1])
     return history
 
 

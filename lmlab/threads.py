@@ -6,8 +6,10 @@ sum comes out the same on every machine of a kind. So lessons with small matrice
 one.
 """
 
+import contextlib
 import os
 
+SMALL = 2 * 256 * 784 * 128  # additions and multiplications; benchmarks/README.md
 VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -46,3 +48,15 @@ def limit_threads(number):
     _limit = number
     os.environ.update(dict.fromkeys(VARIABLES, str(number)))
     threadpoolctl.threadpool_limits(number)  # BLAS, and OpenMP, which torch uses
+
+
+def threads_for(operations):
+    """A context for many matrix products, each of at most so many operations.
+
+    Small ones get one BLAS thread, and large ones what they had.
+    """
+    import threadpoolctl
+
+    if operations > SMALL:
+        return contextlib.nullcontext()
+    return threadpoolctl.threadpool_limits(1, "blas")

@@ -379,3 +379,18 @@ def test_bad_model_is_named(arguments, message):
 def test_predict_refuses_pixels_that_are_not_scaled():
     with pytest.raises(ValueError, match="got 'uint8'"):
         MLP().predict(np.zeros((2, 784), np.uint8))
+
+
+@pytest.mark.parametrize(("rows", "threads"), [(256, 1), (512, 2)])
+def test_small_products_get_one_thread_and_large_ones_what_there_is(rows, threads):
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def blas():
+        return {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+
+    seen, recipe = [], {"epochs": 1, "lr": 0.1, "batch_size": rows}
+    X, y = np.ones((rows, 784), np.float32), np.zeros(rows, int)
+    with threadpool_limits(2, "blas"):
+        fit(MLP(), X, y, **recipe, on_epoch=lambda _: seen.append(blas()))
+        assert blas() == {2}
+    assert seen == [{threads}]
