@@ -1,6 +1,5 @@
 """One style for every figure, and one way to show and keep it."""
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -85,12 +84,14 @@ def show(fig, name, alt):
     """
     import matplotlib.pyplot as plt
 
+    from lmlab.files import publish_changed
+
     if len(alt.split()) < 3:
         raise ValueError(f"figure {name!r} needs a description in words, got {alt!r}")
     png = _png(fig)
     plt.close(fig)
     try:
-        _keep(folder() / f"{name}.png", png)
+        publish_changed(folder() / f"{name}.png", png)
     except OSError as error:
         if os.environ.get("LMLAB_FIGURES"):
             raise
@@ -121,20 +122,6 @@ def _png(fig):
     picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
-
-
-def _keep(path, data):
-    """Write the file unless it is already there with the same bytes."""
-    if path.exists() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # a read-only folder has its own error
-            partial.unlink(missing_ok=True)
 
 
 def _display(png, alt):

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lmlab import report
-from lmlab.runs import keep_figures, publish
+from lmlab.files import publish
+from lmlab.runs import keep_figures
 
 PACKAGES = ("lmlab", "numpy", "scikit-learn", "matplotlib", "torch", "tensorflow")
 

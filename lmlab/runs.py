@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lmlab import threads
 from lmlab.execute import Job, Outcome, execute
+from lmlab.files import publish, publish_changed
 from lmlab.kernels import MARK
 
 
@@ -169,24 +170,10 @@ def _end_everything(marks):
     psutil.wait_procs(left, timeout=5)
 
 
-def publish(path, data):
-    """Write the file under a temporary name and rename it: all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(data if isinstance(data, bytes) else data.encode())
-        partial.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # a missing folder has its own error
-            partial.unlink(missing_ok=True)
-
-
 def keep_figures(job, folder):
     """Publish the figures that the job drew, where they are new or changed."""
     for drawn in sorted(job.figures.glob("*")):
-        kept, data = folder / drawn.name, drawn.read_bytes()
-        if not kept.exists() or kept.read_bytes() != data:
-            publish(kept, data)
+        publish_changed(folder / drawn.name, drawn.read_bytes())
 
 
 def refresh(job, outcome, figures):

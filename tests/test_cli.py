@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from lmlab import cli, record, runs
+from lmlab.files import publish
 
 GOOD = [
     "seed: int = 0  # the seed\nlr: float = 0.1",
@@ -502,10 +503,10 @@ def full_disk(monkeypatch):
 class TestFullDisk:
     def test_publish_leaves_the_old_file_whole(self, tmp_path, monkeypatch):
         kept = tmp_path / "summary.csv"
-        runs.publish(kept, "the old one")
+        publish(kept, "the old one")
         full_disk(monkeypatch)
         with pytest.raises(OSError, match="No space left"):
-            runs.publish(kept, "the new one")
+            publish(kept, "the new one")
         assert kept.read_text() == "the old one"
         assert files(tmp_path) == {"summary.csv"}
 
