@@ -35,14 +35,21 @@ def emit(text, kind, **facts):
     )
 
 
-def metric(name, value, *, headline=False, digits=4):
+def metric(name, value, *, headline=False, digits=4, band=None):
     """Record a measured number and show it as `• name value`.
 
     headline marks the one number that a run's summary shows for this lesson.
+    band: two runs that differ only in their seed are nearly always this close, or
+    closer: 2√2 standard deviations over seeds. `lmlab compare` judges by it.
     Only the rounded value is shown; the record keeps it in full, nan and infinities
-    as text, since JSON has no such numbers.
+    as text, since JSON has no such numbers. Raises ValueError unless band is a finite
+    number ≥ 0.
     """
     value = float(value)
+    if band is not None:
+        band = float(band)
+        if not 0 <= band < math.inf:
+            raise ValueError(f"metric({name!r}) needs a finite band ≥ 0, got {band}")
     emit(
         f"• {name} {value:.{digits}f}",
         "metric",
@@ -50,6 +57,7 @@ def metric(name, value, *, headline=False, digits=4):
         value=value if math.isfinite(value) else str(value),
         headline=headline,
         digits=digits,
+        **({} if band is None else {"band": band}),
     )
 
 

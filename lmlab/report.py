@@ -30,7 +30,7 @@ def facts(notebook):
     for fact in record.read(notebook):
         kinds[fact["kind"]].append(fact)
     metrics = [
-        {key: fact[key] for key in ("name", "value", "headline", "digits")}
+        {key: fact.get(key) for key in ("name", "value", "headline", "digits", "band")}
         for fact in kinds["metric"]
     ]
     device = {

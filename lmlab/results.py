@@ -1,18 +1,29 @@
 """Keep what a run of lessons gave: executed notebooks, records, one summary."""
 
 import csv
+import functools
 import json
 import os
 import platform
+import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from lmlab import report
 from lmlab.files import publish
+from lmlab.lessons import folder
 from lmlab.runs import keep_figures
 
-PACKAGES = ("lmlab", "numpy", "scikit-learn", "matplotlib", "torch", "tensorflow")
+PACKAGES = (
+    "lmlab",
+    "numpy",
+    "scikit-learn",
+    "matplotlib",
+    "torch",
+    "tensorflow",
+    "keras",
+)
 
 
 def versions():
@@ -29,6 +40,26 @@ def versions():
             except PackageNotFoundError:
                 continue
     return found
+
+
+@functools.cache
+def commit():
+    """The git commit of the lessons, with + when files differ; "" where unknown."""
+    describe = [
+        "git",
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--dirty=+",
+        "--exclude=*",
+    ]
+    try:
+        done = subprocess.run(
+            describe, cwd=folder(), capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def keep(job, outcome, out, defaults):
@@ -48,6 +79,7 @@ def keep(job, outcome, out, defaults):
         "metrics": [],
         "device": {},
         "versions": versions(),
+        "commit": commit(),
         "one_thread": job.one_thread,
         "cells": [],
     }

@@ -19,6 +19,14 @@ def test_outside_a_kernel_a_fact_is_a_line_of_text(capsys):
     assert capsys.readouterr().out == "• test accuracy 0.9780\n"
 
 
+def test_a_band_is_kept_and_a_senseless_one_refused(capsys):
+    shown = run("from lmlab import record\nrecord.metric('loss', 0.5, band=0.25)")
+    assert record.read(shown)[0]["band"] == 0.25
+    for senseless in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="'loss' needs a finite band"):
+            record.metric("loss", 0.5, band=senseless)
+
+
 def test_facts_are_read_back_from_an_executed_notebook(tmp_path):
     path = tmp_path / "lesson.ipynb"
     nbformat.write(
