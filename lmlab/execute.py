@@ -7,13 +7,14 @@ a scratch folder: what becomes of the result is decided by `lmlab.runs`.
 
 import contextlib
 import functools
+import json
 import logging
 import math
 import os
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lmlab import kernels
@@ -33,6 +34,8 @@ class Job:
     one_thread: bool = False
     timeout: float | None = None
     parent: int = 0
+    mark: str = ""  # names the run to all its processes (lmlab.kernels)
+    environment: dict | None = None  # the settings to run under; None: this process's
 
     @property
     def executed(self):
@@ -58,6 +61,11 @@ class Job:
     def exit(self):
         """The exit code of a kernel that ended by itself."""
         return self.scratch / "exit"
+
+    @property
+    def ended(self):
+        """The outcome, as JSON, once there is one."""
+        return self.scratch / "outcome.json"
 
 
 @dataclass
@@ -91,6 +99,8 @@ def execute(job):
     except Exception as error:  # whatever it is, the other lessons still run
         outcome = Outcome("failed", 0, f"{type(error).__name__}: {error}")
     outcome.seconds = round(time.monotonic() - started, 3)
+    with contextlib.suppress(OSError):
+        job.ended.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
     return outcome
 
 

@@ -3,12 +3,14 @@
 A user's kernelspecs, start-up files and runtime folder have no part in it.
 """
 
+import contextlib
+import os
 import signal
 import sys
 
 from lmlab import threads
 
-MARK = "LMLAB_RUN"  # names the scratch folder to every process of a run
+MARK = "LMLAB_RUN"  # the variable that names the run to each of its processes
 
 
 def manager(job):
@@ -19,12 +21,8 @@ def manager(job):
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     # ipykernel warns at each start that TCP on this machine is not encrypted.
     command.append("--IPKernelApp.log_level=40")
-    environment = _environment(job)
     spec = KernelSpec(
-        argv=command,
-        display_name="Python 3 (ipykernel)",
-        language="python",
-        env={name: value.replace("$", "$$") for name, value in environment.items()},
+        argv=command, display_name="Python 3 (ipykernel)", language="python"
     )
 
     class Kernel(AsyncKernelManager):
@@ -41,8 +39,9 @@ def manager(job):
 
         async def _async_launch_kernel(self, kernel_cmd, **options):
             with job.log.open("wb") as log:
-                streams = {"stdout": log, "stderr": log}
-                await super()._async_launch_kernel(kernel_cmd, **(options | streams))
+                options |= {"stdout": log, "stderr": log}
+                options["env"] = _environment(job, options["env"])
+                await super()._async_launch_kernel(kernel_cmd, **options)
 
         async def is_alive(self):
             code = await self.provisioner.poll() if self.provisioner else None
@@ -53,17 +52,44 @@ def manager(job):
     return Kernel
 
 
-def _environment(job):
-    own = {
-        MARK: str(job.scratch),
+def settings():
+    """The variables of this process that a lesson's results can depend on."""
+    return {name: value for name, value in os.environ.items() if _is_setting(name)}
+
+
+def _is_setting(name):
+    return name.startswith("LMLAB_") or name in threads.VARIABLES
+
+
+def _environment(job, inherited):
+    environment = dict(inherited)
+    if job.environment is not None:  # asked for by another process, perhaps far away
+        for name in filter(_is_setting, inherited):
+            del environment[name]
+        environment |= job.environment
+    environment |= {
+        MARK: job.mark or str(job.scratch),
         "LMLAB_FIGURES": str(job.figures),
         "LMLAB_PROGRESS": "0",
         # The user's IPython start-up files are not part of a lesson.
         "IPYTHONDIR": str(job.scratch / "ipython"),
     }
     if job.one_thread:
-        own |= dict.fromkeys(threads.VARIABLES, "1")
-    return own
+        environment |= dict.fromkeys(threads.VARIABLES, "1")
+    return environment
+
+
+def end(marks):
+    """End every process on this machine that carries one of the marks."""
+    import psutil
+
+    left = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) in marks and process.pid != os.getpid():
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=5)
 
 
 def why_dead(job):

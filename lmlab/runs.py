@@ -1,13 +1,15 @@
 """Run many notebooks in parallel processes, and leave nothing half-done behind.
 
-Each worker (joblib's loky processes) runs one notebook at a time in a scratch
-folder; this process alone publishes results, to a temporary name and renamed.
-Every kernel, and what it starts, carries the scratch folder in its environment as
-a mark, so that all of them can be found and ended however the run ends.
+Each worker (a process of joblib's loky on this machine, or of a Dask or Ray cluster)
+runs one notebook at a time in a scratch folder; this process alone publishes results,
+to a temporary name and renamed. Every kernel, and what it starts, carries the run's
+mark in its environment, so that all of them can be found and ended however it ends.
 """
 
 import contextlib
+import importlib.util
 import itertools
+import json
 import os
 import signal
 import tempfile
@@ -16,10 +18,13 @@ import time
 import warnings
 from pathlib import Path
 
-from lmlab import threads
+from lmlab import kernels, threads
 from lmlab.execute import Job, Outcome, execute
 from lmlab.files import publish, publish_changed
-from lmlab.kernels import MARK
+
+# What has to be installed for each, beside what always is.
+BACKENDS = {"loky": (), "dask": ("dask", "distributed"), "ray": ("ray",)}
+KILLED = "a process of the run was killed from outside (out of memory?)"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,6 +53,8 @@ def prepare(requests, scratch, *, workers=None, timeout=None):
             one_thread=parallel and not decided,
             timeout=timeout,
             parent=os.getpid(),
+            mark=str(Path(scratch) / str(index)),
+            environment=kernels.settings(),
         )
         for index, (name, source, parameters) in enumerate(requests)
     ]
@@ -69,48 +76,125 @@ def scratch_folder():
         yield folder
 
 
+def check_backend(name):
+    """Raise LessonError for a backend that does not exist or is not installed."""
+    from lmlab.lessons import LessonError
+
+    if name not in BACKENDS:
+        raise LessonError(f"There is no backend {name!r}: {', '.join(BACKENDS)}.")
+    if not all(importlib.util.find_spec(package) for package in BACKENDS[name]):
+        raise LessonError(
+            f"The backend {name!r} is not installed: "
+            f"pip install -c requirements.lock -e '.[{name}]'"
+        )
+
+
 @contextlib.contextmanager
-def running(jobs, workers=None):
+def running(jobs, workers=None, backend="loky"):
     """Run the jobs: yields an iterator of (job, Outcome), each as it is done.
 
-    Raises Interrupted on SIGINT, SIGTERM or SIGHUP. However the block ends, no
-    process of the run is left.
+    backend: loky (processes of this machine), or dask or ray, whose cluster may be
+    of many machines: each with this Python, these packages, and no folder of ours.
+    A run that is lost has failed, and the others go on. Raises LessonError for a
+    backend that cannot be had, and Interrupted on SIGINT, SIGTERM or SIGHUP.
+    However the block ends, no process of the run is left on this machine.
     """
-    import joblib
-
+    check_backend(backend)
     with _signals(), warnings.catch_warnings():
         # joblib's advice to whoever stops before the end: here it is a person.
         warnings.filterwarnings("ignore", "[0-9]+ tasks which were still", UserWarning)
+        marks = {job.mark for job in jobs}
         try:
-            tasks = joblib.Parallel(
-                n_jobs=worker_count(jobs, workers),
-                batch_size=1,
-                return_as="generator_unordered",
-            )
-            with _held_back():
-                done = tasks(joblib.delayed(_execute)(job) for job in jobs)
-            yield _each(done, jobs)
+            if backend == "loky":
+                yield _on_this_machine(jobs, worker_count(jobs, workers))
+            else:
+                with _cluster(backend, jobs, workers) as found:
+                    yield _on_a_cluster(jobs, workers, found)
         finally:
-            _end_everything({str(job.scratch) for job in jobs})
+            _end_everything(marks)
+
+
+def _parallel(calls, workers, **options):
+    """The one joblib call: an iterator over the results, each as it comes."""
+    import joblib
+
+    tasks = joblib.Parallel(
+        workers, batch_size=1, return_as="generator_unordered", **options
+    )
+    with _held_back():
+        return tasks(calls)
 
 
 def _execute(job):
     return job, execute(job)
 
 
-def _each(done, jobs):
-    """The results, also when a worker was killed, which ends all workers."""
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+def _on_this_machine(jobs, workers):
+    """The results of loky's workers; all of them end when one of them is killed.
+
+    What was running then has failed, and what was waiting gets new workers.
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
+    import joblib
 
     left = {job.name: job for job in jobs}
+    while left:
+        calls = [joblib.delayed(_execute)(job) for job in left.values()]
+        try:
+            for job, outcome in _parallel(calls, workers):
+                del left[job.name]
+                yield job, outcome
+        except BrokenProcessPool:
+            begun = [job for job in left.values() if job.scratch.exists()]
+            kernels.end({job.mark for job in begun})
+            # When none could even begin, the next would not either.
+            for job in begun or list(left.values()):
+                del left[job.name]
+                yield job, _last_word(job)
+
+
+def _last_word(job):
+    """How a job ended whose worker may have been killed, before or after it."""
     try:
-        for job, outcome in done:
-            del left[job.name]
-            yield job, outcome
-    except TerminatedWorkerError:
-        message = "a process of the run was killed from outside (out of memory?)"
-        for job in left.values():
-            yield job, Outcome("failed", 0.0, message)
+        return Outcome(**json.loads(job.ended.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return Outcome("failed", 0.0, KILLED)
+
+
+@contextlib.contextmanager
+def _cluster(name, jobs, workers):
+    from lmlab import backends
+
+    opened = {"dask": backends.dask, "ray": backends.ray}[name]
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(scratch_folder())
+        with _held_back():
+            found = stack.enter_context(opened(worker_count(jobs, workers), folder))
+        # Before the cluster is left, which would wait for what still runs.
+        stack.callback(kernels.end, {job.mark for job in jobs})
+        yield found
+
+
+def _on_a_cluster(jobs, workers, cluster):
+    """The results of a cluster's workers, written where one of ours would have."""
+    import joblib
+
+    from lmlab import backends
+
+    calls = [
+        joblib.delayed(backends.elsewhere)(job, job.source.read_text(encoding="utf-8"))
+        for job in jobs
+    ]
+    at_a_time = min(workers or cluster.slots, cluster.slots)
+    done = _parallel(calls, None, backend=cluster, pre_dispatch=at_a_time)
+    for job, outcome, files in done:
+        try:
+            backends.unpack(job, files)
+        except OSError as error:
+            reason = f"cannot write the results: {error.strerror or error}"
+            outcome = Outcome("failed", outcome.seconds, reason)
+        yield job, outcome
 
 
 @contextlib.contextmanager
@@ -156,18 +240,11 @@ def _held_back():
 
 
 def _end_everything(marks):
-    """End the workers, then whatever else carries a mark of this run."""
-    import psutil
+    """End loky's workers, then whatever else carries a mark of this run."""
     from joblib.externals.loky import get_reusable_executor
 
     get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
-    left = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) in marks:
-                process.kill()
-                left.append(process)
-    psutil.wait_procs(left, timeout=5)
+    kernels.end(marks)
 
 
 def keep_figures(job, folder):
