@@ -20,6 +20,7 @@ app = typer.Typer(
 
 LESSONS = "A number or a name: 2, 02, mlp_numpy, 02_mlp_numpy. Default: all."
 Names = Annotated[list[str] | None, typer.Argument(metavar="LESSON", help=LESSONS)]
+RUN = "A run's folder (or its name under runs/), a .run.json, or an executed .ipynb."
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, help="Lessons at a time. Default: the cores."),
@@ -94,6 +95,33 @@ def run(
     if written:
         print(f"Results: {folder / 'index.html'}")
     _leave(signal, written and all(result["status"] == "ok" for result in rows))
+
+
+@app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help=RUN)],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help=RUN)],
+):
+    """Say what differs between two runs, and whether chance explains it.
+
+    Parameters, versions, device, code and claims that differ; and each metric's
+    difference beside the band that a change of seed gives.
+    """
+    from rich.console import Console
+
+    from lmlab import past_runs
+    from lmlab.compare import pairs, tables
+
+    console = Console()
+    a, b = past_runs.load(run_a), past_runs.load(run_b)
+    for comparison in pairs(a, b):
+        console.print(f"\n{comparison.lesson}", style="bold", markup=False)
+        for table in tables(comparison):
+            console.print(table)
+        for sentence in comparison.summary:
+            console.print(sentence, markup=False, highlight=False)
+    for name in sorted(a.keys() ^ b.keys()):
+        print(f"{name} is only in {'A' if name in a else 'B'}.")
 
 
 @app.command()
