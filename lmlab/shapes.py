@@ -1,0 +1,54 @@
+"""Do the shapes fit? Errors that name the argument, what came and what was needed."""
+
+import torch
+
+
+def attention_batch(q, k, v):
+    """The batch dimensions of q (..., T, D), k (..., S, D) and v (..., S, E) together.
+
+    Raises ValueError when D differs between q and k, S between k and v, or when the
+    batch dimensions do not broadcast.
+    """
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if x.ndim < 2:
+            raise ValueError(
+                f"{name} needs at least two dimensions, (..., positions, width), "
+                f"got shape {tuple(x.shape)}"
+            )
+    if k.shape[-1] != q.shape[-1]:
+        raise ValueError(
+            f"k must be (..., S, {q.shape[-1]}), as wide as q {tuple(q.shape)}, "
+            f"got {tuple(k.shape)}"
+        )
+    if v.shape[-2] != k.shape[-2]:
+        raise ValueError(
+            f"v must be (..., {k.shape[-2]}, E), as long as k {tuple(k.shape)}, "
+            f"got {tuple(v.shape)}"
+        )
+    try:
+        return torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    except RuntimeError:
+        shapes = ", ".join(str(tuple(x.shape[:-2])) for x in (q, k, v))
+        raise ValueError(
+            f"the batch dimensions of q, k and v must broadcast, got {shapes}"
+        ) from None
+
+
+def broadcasts(shape, wanted):
+    """Whether a tensor of this shape can be spread to the wanted one, not beyond."""
+    try:
+        return torch.broadcast_shapes(shape, wanted) == torch.Size(wanted)
+    except RuntimeError:
+        return False
+
+
+def four_dimensional(x, batch):
+    """X (..., m, n) spread over the batch dimensions, as (B, H, m, n).
+
+    Missing dimensions become 1, several leading ones are joined; the fused kernels
+    take nothing else.
+    """
+    x = x.expand(*batch, *x.shape[-2:])
+    while x.ndim < 4:
+        x = x.unsqueeze(-3)  # (n, m) → (1, 1, n, m); (B, n, m) → (B, 1, n, m)
+    return x.flatten(0, -4) if x.ndim > 4 else x
