@@ -161,7 +161,7 @@ class MultiHeadAttention(nn.Module):
             T, S = q.shape[-2], k.shape[-2]
             q = rotary(q, torch.arange(S - T, S, device=q.device))
             k = rotary(k)
-        if mask is not None and 2 < mask.ndim <= x.ndim:
+        if isinstance(mask, torch.Tensor) and 2 < mask.ndim <= x.ndim:
             mask = mask.unsqueeze(-3)  # (..., 1, T, S): the same for every head
         dropout = self.dropout if self.training else 0.0
         if not need_weights:
@@ -223,6 +223,7 @@ def _allowed(mask, shape, causal, device):
                 f"mask must broadcast to {tuple(shape)} (..., T, S), "
                 f"got {tuple(mask.shape)}"
             )
+        mask = torch.atleast_2d(mask)
     if not causal:
         return mask
     future_closed = causal_mask(*shape[-2:], device=device)
