@@ -212,6 +212,11 @@ def _serve(parent):
     def watch():
         while os.getppid() == parent:
             time.sleep(1)
-        os._exit(1)  # the kernel watches this process in the same way
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -7,13 +7,12 @@ mark in its environment, so that all of them can be found and ended however it e
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import itertools
 import json
 import os
-import signal
 import tempfile
-import threading
 import time
 import warnings
 from pathlib import Path
@@ -21,18 +20,12 @@ from pathlib import Path
 from lmlab import kernels, threads
 from lmlab.execute import Job, Outcome, execute
 from lmlab.files import publish, publish_changed
+from lmlab.interrupts import Interrupted as Interrupted  # what `running` raises
+from lmlab.interrupts import held_back, interruptible
 
 # What has to be installed for each, beside what always is.
 BACKENDS = {"loky": (), "dask": ("dask", "distributed"), "ray": ("ray",)}
 KILLED = "a process of the run was killed from outside (out of memory?)"
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or a request to end. number: the signal."""
-
-    def __init__(self, number):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 def prepare(requests, scratch, *, workers=None, timeout=None):
@@ -100,16 +93,19 @@ def running(jobs, workers=None, backend="loky"):
     However the block ends, no process of the run is left on this machine.
     """
     check_backend(backend)
-    with _signals(), warnings.catch_warnings():
+    with interruptible(), warnings.catch_warnings():
         # joblib's advice to whoever stops before the end: here it is a person.
-        warnings.filterwarnings("ignore", "[0-9]+ tasks which were still", UserWarning)
+        warnings.filterwarnings("ignore", ".*[0-9]+ tasks (which|have)", UserWarning)
         marks = {job.mark for job in jobs}
         try:
-            if backend == "loky":
-                yield _on_this_machine(jobs, worker_count(jobs, workers))
-            else:
-                with _cluster(backend, jobs, workers) as found:
-                    yield _on_a_cluster(jobs, workers, found)
+            with contextlib.ExitStack() as stack:
+                if backend == "loky":
+                    done = _on_this_machine(jobs, worker_count(jobs, workers))
+                else:
+                    cluster = stack.enter_context(_cluster(backend, jobs, workers))
+                    done = _on_a_cluster(jobs, workers, cluster)
+                # What runs is ended while there is a cluster to tell.
+                yield stack.enter_context(contextlib.closing(done))
         finally:
             _end_everything(marks)
 
@@ -121,7 +117,7 @@ def _parallel(calls, workers, **options):
     tasks = joblib.Parallel(
         workers, batch_size=1, return_as="generator_unordered", **options
     )
-    with _held_back():
+    with held_back():
         return tasks(calls)
 
 
@@ -164,12 +160,13 @@ def _last_word(job):
 
 @contextlib.contextmanager
 def _cluster(name, jobs, workers):
-    from lmlab import backends
+    from lmlab import clusters
 
-    opened = {"dask": backends.dask, "ray": backends.ray}[name]
+    opened = {"dask": clusters.dask, "ray": clusters.ray}[name]
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
-        with _held_back():
+        stack.callback(kernels.end, {folder})  # workers that did not hear the end
+        with held_back():
             found = stack.enter_context(opened(worker_count(jobs, workers), folder))
         # Before the cluster is left, which would wait for what still runs.
         stack.callback(kernels.end, {job.mark for job in jobs})
@@ -182,11 +179,13 @@ def _on_a_cluster(jobs, workers, cluster):
 
     from lmlab import backends
 
-    calls = [
-        joblib.delayed(backends.elsewhere)(job, job.source.read_text(encoding="utf-8"))
-        for job in jobs
-    ]
-    at_a_time = min(workers or cluster.slots, cluster.slots)
+    at_a_time = cluster.at_a_time or min(workers or len(jobs), len(jobs))
+    calls = []
+    for job in jobs:
+        if at_a_time > 1 and job.environment.keys().isdisjoint(threads.VARIABLES):
+            job = dataclasses.replace(job, one_thread=True)
+        text = job.source.read_text(encoding="utf-8")
+        calls.append(joblib.delayed(backends.elsewhere)(job, text))
     done = _parallel(calls, None, backend=cluster, pre_dispatch=at_a_time)
     for job, outcome, files in done:
         try:
@@ -195,48 +194,6 @@ def _on_a_cluster(jobs, workers, cluster):
             reason = f"cannot write the results: {error.strerror or error}"
             outcome = Outcome("failed", outcome.seconds, reason)
         yield job, outcome
-
-
-@contextlib.contextmanager
-def _signals():
-    """In the main thread, turn the signals that end a run into Interrupted, once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number, _frame):
-        for each in before:  # the cleaning up must not be cut short
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _held_back():
-    """Hold Ctrl-C back while workers are started: they inherit that.
-
-    So it cannot strike a worker that is still importing, and end in its traceback;
-    the worker lets it through when it has learnt to ignore it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # its start would let the signal through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_everything(marks):
