@@ -37,6 +37,7 @@ def dask(workers, folder):
         "distributed.nanny.pre-spawn-environ": {"TMPDIR": folder, kernels.MARK: folder},
     }
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_own_environment())
         stack.enter_context(_silent("distributed", "asyncio", "tornado"))
         at_a_time = None if address else workers
         if not address:
@@ -72,21 +73,14 @@ def dask(workers, folder):
 def ray(workers, folder):
     """The backend on the cluster at RAY_ADDRESS, or on one of our own.
 
-    Our own runs so many at a time. Raises LessonError when there is no cluster at
-    the address.
+    Our own runs so many at a time. Raises LessonError when there is none at the
+    address, or it cannot be started.
     """
-    address, options = os.environ.get("RAY_ADDRESS", "local"), {}
-    if address == "local":
-        options = {"num_cpus": workers, "include_dashboard": False}
-        options["object_store_memory"] = 2**27  # bytes; a result is a notebook
-        if len(folder) < 40:  # for its sockets, whose names may have 107 letters
-            options["_temp_dir"] = folder
-        # Ray reports its use to its makers, and listens to every machine, unless told.
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    import ray
+    with _own_environment(), _silent("ray"):
+        address = os.environ.get("RAY_ADDRESS", "local")
+        options = _of_our_own(workers, folder) if address == "local" else {}
+        import ray
 
-    with _silent("ray"):
         try:
             with _own_signals():
                 ray.init(
@@ -95,11 +89,12 @@ def ray(workers, folder):
                     logging_level=logging.CRITICAL,
                     log_to_driver=False,
                 )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise LessonError(
-                f"The Ray cluster at {address} does not answer: {error}. "
-                "It is the one that RAY_ADDRESS names."
-            ) from None
+        except Exception as error:  # some of Ray's are no more than that
+            reason = f"{error}".partition("\n")[0]
+            message = f"The Ray cluster at {address} does not answer: {reason}"
+            if address == "local":
+                message = f"A Ray cluster could not be started: {reason}"
+            raise LessonError(message) from None
         try:
             # What one process was killed by would kill the next one too.
             task = ray.remote(num_cpus=1, max_retries=0)(lambda call: call())
@@ -117,6 +112,28 @@ def ray(workers, folder):
             yield Futures(start, cancel, workers if address == "local" else None)
         finally:
             ray.shutdown()
+
+
+def _of_our_own(workers, folder):
+    # Unless told, Ray reports its use to its makers and listens to other machines.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    options = {"num_cpus": workers, "include_dashboard": False}
+    options["object_store_memory"] = 2**27  # bytes; a result is a notebook
+    if len(folder) < 40:  # for its sockets, whose names may have 107 letters
+        options["_temp_dir"] = folder
+    return options
+
+
+@contextlib.contextmanager
+def _own_environment():
+    """Keep this process's variables: those for workers are set in it as well."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextlib.contextmanager

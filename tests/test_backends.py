@@ -314,7 +314,9 @@ class TestALostWorker:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         names = ["kills", "a", "b", "c"]
         asked = jobs(*((x, "kills" if x == "kills" else "quick", {}) for x in names))
+        before = dict(os.environ)
         ended = finish(asked, 2, "dask")
+        assert dict(os.environ) == before
         assert {name: outcome.status for name, outcome in ended.items()} == {
             "kills": "failed",
             "a": "ok",
