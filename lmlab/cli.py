@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from lmlab.terminal import complain, explain
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -19,8 +21,12 @@ app = typer.Typer(
 )
 
 LESSONS = "A number or a name: 2, 02, mlp_numpy, 02_mlp_numpy. Default: all."
+LESSON = LESSONS.removesuffix(" Default: all.")
 Names = Annotated[list[str] | None, typer.Argument(metavar="LESSON", help=LESSONS)]
 RUN = "A run's folder (or its name under runs/), a .run.json, or an executed .ipynb."
+Profile = Annotated[
+    str, typer.Option(metavar="quick|full", help="Small data, or the real ones.")
+]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, help="Lessons at a time. Default: the cores."),
@@ -39,9 +45,7 @@ def about():
 @app.command()
 def run(
     names: Names = None,
-    profile: Annotated[
-        str, typer.Option(metavar="quick|full", help="Small data, or the real ones.")
-    ] = "quick",
+    profile: Profile = "quick",
     parameter: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,7 +66,7 @@ def run(
 
     Executed notebooks, summary.csv and index.html go to a new folder under runs/.
     """
-    from lmlab import lessons, parameters, results, runs
+    from lmlab import lessons, parameters, results, runs, terminal
 
     chosen = lessons.select(names or [])
     values = parameters.settings(chosen, profile, parameter or [])
@@ -78,7 +82,7 @@ def run(
         found[job.name] = results.keep(job, outcome, folder, defaults[job.name])
         return found[job.name]
 
-    signal = _run(requests, keep, jobs, timeout)
+    signal = terminal.run(requests, keep, workers=jobs, timeout=timeout)
     rows = [found.get(x.name) or results.interrupted(x.name) for x in chosen]
     title = f"{len(rows)} lessons, {profile} profile" + (
         " (interrupted)" * bool(signal)
@@ -89,12 +93,64 @@ def run(
         if not out:
             results.lead_to_newest(folder.parent)
     except OSError as error:
-        _complain(f"The summary cannot be written to {folder}: {error.strerror}.")
+        complain(f"The summary cannot be written to {folder}: {error.strerror}.")
         written = False
     _show(rows, folder)
     if written:
         print(f"Results: {folder / 'index.html'}")
     _leave(signal, written and all(result["status"] == "ok" for result in rows))
+
+
+@app.command()
+def sweep(
+    name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME=A,B,C",
+            help="The values of a parameter to try. Lists go between semicolons: "
+            "'sizes=32,16;64'.",
+        ),
+    ] = None,
+    profile: Profile = "quick",
+    jobs: Jobs = None,
+    backend: Annotated[
+        str, typer.Option(metavar="loky|dask|ray", help="Processes here, or a cluster.")
+    ] = "loky",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Run what is missing in the sweep at --out, or in the newest sweep of "
+            "this lesson, profile and grid.",
+        ),
+    ] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="A folder. Default: runs/sweep_<date>_<time>."
+        ),
+    ] = None,
+    timeout: Timeout = None,
+    most: Annotated[
+        int, typer.Option(min=1, metavar="RUNS", help="Refuse a grid of more runs.")
+    ] = 1000,
+):
+    """Run a lesson with every combination of some parameters' values.
+
+    Each run has a folder; all of them are in one table, sweep.csv, on one page with
+    plots, index.html, and in TensorBoard's view of hyperparameters. The table is
+    written after each run, so that a sweep that is cut short keeps it.
+    """
+    from lmlab import runs, sweep_runs, sweeps
+
+    runs.check_backend(backend)
+    planned = sweeps.plan(name, profile, parameter or [], most)
+    sweep = sweeps.find(planned, out) if resume else sweeps.begin(planned, out)
+    options = {"workers": jobs, "backend": backend, "timeout": timeout}
+    _leave(*sweep_runs.run(sweep, **options))
 
 
 @app.command()
@@ -131,7 +187,7 @@ def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
     Exercises come with their lesson. A notebook and its figures are replaced only
     when all of it ran.
     """
-    from lmlab import lessons, runs
+    from lmlab import lessons, runs, terminal
 
     chosen = lessons.select(names or [], exercises=True)
     figures = lessons.folder().parent / "figures"
@@ -142,15 +198,15 @@ def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
         ended[job.name] = vars(runs.refresh(job, outcome, figures))
         return ended[job.name]
 
-    signal = _run(requests, replace, jobs, timeout)
+    signal = terminal.run(requests, replace, workers=jobs, timeout=timeout)
     for name, outcome in ended.items():
         if outcome["status"] != "ok":
-            _explain(name, outcome)
+            explain(name, outcome)
     _leave(signal, all(outcome["status"] == "ok" for outcome in ended.values()))
 
 
 @app.command()
-def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSONS[:-14])]):
+def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)]):
     """Copy a lesson to work/, to change as you like.
 
     The copy has no outputs. An earlier copy stays as it is: the next gets a number.
@@ -178,7 +234,7 @@ def fetch(
 
     unknown = [name for name in names or [] if name not in data.DATASETS]
     if unknown:
-        _complain(f"There is no data set {unknown[0]!r}: {', '.join(data.DATASETS)}.")
+        complain(f"There is no data set {unknown[0]!r}: {', '.join(data.DATASETS)}.")
         raise typer.Exit(2)
     failed = False
     for name in names or data.DATASETS:
@@ -186,7 +242,7 @@ def fetch(
             files = data.fetch(name)
         except data.DataError as error:
             failed = True
-            _complain(str(error))
+            complain(str(error))
         else:
             print(f"✓ {name}: {f'{len(files)} files' if files else 'embedded'}")
     raise typer.Exit(int(failed))
@@ -208,31 +264,6 @@ def doctor():
     raise typer.Exit(int(not good))
 
 
-def _run(requests, keep, workers, timeout):
-    """Run the requests, giving each ended job to keep; the signal, or 0.
-
-    keep(job, outcome) returns the final record: status, seconds, error, cell, line.
-    """
-    from rich.console import Console
-
-    from lmlab import runs, watch
-
-    console = Console()
-    with runs.scratch_folder() as scratch:
-        jobs = runs.prepare(requests, scratch, workers=workers, timeout=timeout)
-        try:
-            with (
-                runs.running(jobs, workers) as done,
-                watch.Watch(jobs, console) as shown,
-            ):
-                for job, outcome in done:
-                    shown.done(job.name, keep(job, outcome))
-        except runs.Interrupted as interruption:
-            _complain(f"Interrupted ({interruption}): the lessons were stopped.")
-            return interruption.number
-    return 0
-
-
 def _show(rows, folder):
     from rich.console import Console
 
@@ -241,24 +272,12 @@ def _show(rows, folder):
     Console().print(report.table(rows))
     for result in rows:
         if result["status"] not in ("ok", "interrupted"):
-            _explain(result["lesson"], result)
-            if result["notebook"]:
-                print(f"  so far: {folder / result['notebook']}", file=sys.stderr)
-
-
-def _explain(name, result):
-    where = f" in cell In [{result['cell']}]" if result["cell"] else ""
-    _complain(f"{name}: {result['status']}{where}: {result['error']}")
-    if result["line"]:
-        print(f"  {result['line']}", file=sys.stderr)
+            kept = folder / result["notebook"] if result["notebook"] else None
+            explain(result["lesson"], result, kept)
 
 
 def _leave(signal, good):
     raise typer.Exit(128 + signal if signal else int(not good))
-
-
-def _complain(text):
-    print(f"lmlab: {text}", file=sys.stderr)
 
 
 def main():
@@ -270,7 +289,7 @@ def main():
     try:
         app()
     except LessonError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(2)
 
 

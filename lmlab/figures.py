@@ -82,21 +82,18 @@ def show(fig, name, alt):
     Raises ValueError when alt says nothing, and OSError when LMLAB_FIGURES cannot be
     written to; from a checkout that is only to be read, the figure is shown anyway.
     """
-    import matplotlib.pyplot as plt
-
     from lmlab.files import publish_changed
 
     if len(alt.split()) < 3:
         raise ValueError(f"figure {name!r} needs a description in words, got {alt!r}")
-    png = _png(fig)
-    plt.close(fig)
+    drawn = png(fig)
     try:
-        publish_changed(folder() / f"{name}.png", png)
+        publish_changed(folder() / f"{name}.png", drawn)
     except OSError as error:
         if os.environ.get("LMLAB_FIGURES"):
             raise
         print(f"{name}.png is not kept: {error.strerror}", file=sys.stderr)
-    _display(png, alt)
+    _display(drawn, alt)
 
 
 def folder():
@@ -110,13 +107,16 @@ def folder():
     return Path("figures")
 
 
-def _png(fig):
+def png(fig):
+    """The figure as the bytes of a small PNG; closes the figure."""
     from io import BytesIO
 
+    import matplotlib.pyplot as plt
     from PIL import Image
 
     drawn, small = BytesIO(), BytesIO()
     fig.savefig(drawn, format="png", dpi=DPI)
+    plt.close(fig)
     # A palette of 256 colours is a third of the size, and no eye sees it in a plot.
     # What PIL writes names no software: the same drawing gives the same bytes.
     picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)

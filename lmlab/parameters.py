@@ -104,12 +104,12 @@ def settings(lessons, profile="quick", assignments=()):
                 values[lesson] |= _typed(lesson, known[lesson], chosen)
     given = {}
     for assignment in assignments:
-        chosen, name, text = _split(assignment)
+        chosen, name, text = split(assignment)
         if (chosen, name) in given:
             raise LessonError(f"The parameter {name!r} is given twice.")
         given[chosen, name] = text
     for (chosen, name), text in sorted(given.items(), key=lambda one: bool(one[0][0])):
-        for lesson in _reached(chosen, name, known):
+        for lesson in reached(chosen, name, known):
             values[lesson] |= _typed(lesson, known[lesson], {name: text})
     return values
 
@@ -128,8 +128,11 @@ def _full_profile():
     return {str(name): chosen for name, chosen in profile.items()}
 
 
-def _split(assignment):
-    """(the lesson that is addressed, or None for every lesson; name; value's text)."""
+def split(assignment):
+    """(the lesson that is addressed, or None for every lesson; name; value's text).
+
+    Raises LessonError for what is no assignment.
+    """
     key, equals, text = assignment.partition("=")
     address, _, name = key.strip().rpartition(".")
     if not equals or not name:
@@ -139,7 +142,11 @@ def _split(assignment):
     return find(address) if address else None, name, text
 
 
-def _reached(chosen, name, known):
+def reached(chosen, name, known):
+    """The lessons of known, {lesson: parameters}, that the assignment addresses.
+
+    Raises LessonError when there is none.
+    """
     if chosen:
         if chosen not in known:
             raise LessonError(f"-p {name}: {chosen.name} is not being run.")
@@ -156,17 +163,18 @@ def _typed(lesson, known, chosen):
     try:
         return {name: convert(known[name], value) for name, value in chosen.items()}
     except LessonError as error:
-        raise LessonError(f"{error}\n{_listing({lesson: known})}") from None
+        raise LessonError(f"{error}\n{listing({lesson: known})}") from None
 
 
 def _unknown(name, known):
     names = {each for parameters in known.values() for each in parameters}
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return LessonError(f"There is no parameter {name!r}.{hint}\n{_listing(known)}")
+    return LessonError(f"There is no parameter {name!r}.{hint}\n{listing(known)}")
 
 
-def _listing(known):
+def listing(known):
+    """The parameters of the lessons, a line each. known: {lesson: parameters}."""
     lines = []
     for lesson, parameters in known.items():
         lines.append(f"The parameters of {lesson.name}:")

@@ -20,6 +20,7 @@ COLUMNS = {
     "caught": "broken versions caught",
     "headline": "headline",
 }
+UP = ("index.html", "all lessons of this run")
 
 
 def facts(notebook):
@@ -116,7 +117,7 @@ def summary_csv(results):
 
 def summary_page(results, *, title, when):
     """The summary as a page; each lesson with its claims, metrics and parameters."""
-    return _template("index.html.j2").render(
+    return template("index.html.j2").render(
         columns=COLUMNS, results=[(x, row(x)) for x in results], title=title, when=when
     )
 
@@ -126,11 +127,14 @@ def overview_page(runs):
 
     The newest one is shown in full.
     """
-    return _template("runs.html.j2").render(columns=COLUMNS, runs=runs)
+    return template("runs.html.j2").render(columns=COLUMNS, runs=runs)
 
 
-def notebook_page(notebook, *, title):
-    """The executed notebook as a page: text, code, outputs and pictures."""
+def notebook_page(notebook, *, title, up=UP):
+    """The executed notebook as a page: text, code, outputs and pictures.
+
+    up: (link, words) to the page of all lessons or runs.
+    """
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
@@ -146,8 +150,8 @@ def notebook_page(notebook, *, title):
         else:
             entry["html"] = markdown.render(cell["source"])
         shown.append(entry)
-    return _template("notebook.html.j2").render(
-        cells=shown, title=title, style=formatter.get_style_defs(".code")
+    return template("notebook.html.j2").render(
+        cells=shown, title=title, up=up, style=formatter.get_style_defs(".code")
     )
 
 
@@ -201,7 +205,8 @@ def hide_places(text):
     return text
 
 
-def _template(name):
+def template(name):
+    """A page's template, from templates/."""
     import jinja2
 
     environment = jinja2.Environment(

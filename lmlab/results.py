@@ -62,11 +62,12 @@ def commit():
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def keep(job, outcome, out, defaults):
+def keep(job, outcome, out, defaults, *, up=report.UP):
     """Publish what the job left under `out`, and return the lesson's record.
 
     A run that failed keeps its partial notebook, marked, as NN_name.failed.ipynb.
-    When it cannot be written, the record says so and is not ok.
+    When it cannot be written, the record says so, is not ok and holds kept=False.
+    up: (link, words) from the lesson's page to that of all.
     """
     result = {
         "lesson": job.name,
@@ -86,20 +87,21 @@ def keep(job, outcome, out, defaults):
     result["error"] = report.hide_places(result["error"])
     try:
         if job.executed.exists():
-            _keep_notebook(job, result, out)
+            _keep_notebook(job, result, out, up)
         keep_figures(job, out / "figures")
         record = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         publish(out / f"{job.name}.run.json", record)
     except OSError as error:
         reason = error.strerror or error
-        result |= {"status": "failed", "error": f"cannot write the results: {reason}"}
+        error = f"cannot write the results: {reason}"
+        result |= {"status": "failed", "error": error, "kept": False}
     except Exception as error:  # whatever it is, the other lessons still run
         reason = f"what it recorded cannot be read: {type(error).__name__}: {error}"
         result |= {"status": "failed", "error": reason}
     return result
 
 
-def _keep_notebook(job, result, out):
+def _keep_notebook(job, result, out, up):
     import nbformat
 
     from lmlab.lessons import read_notebook
@@ -112,7 +114,10 @@ def _keep_notebook(job, result, out):
         name = f"{job.name}.failed.ipynb"
         _mark(notebook, result)
     publish(out / name, nbformat.writes(notebook))
-    publish(out / f"{job.name}.html", report.notebook_page(notebook, title=job.name))
+    page = report.notebook_page(notebook, title=job.name, up=up)
+    publish(out / f"{job.name}.html", page)
+    if result["status"] == "ok":  # of an earlier attempt at the same run
+        (out / f"{job.name}.failed.ipynb").unlink(missing_ok=True)
     result["notebook"] = name
 
 
