@@ -69,3 +69,19 @@ def test_mlp_names_the_contender_that_stops():
     done = run("mlp.py", "--data", "digits", "--images", "0", "--only", "floor")
     assert done.returncode == 1
     assert "lmlab stopped in epoch; for its message run" in done.stderr
+
+
+def test_attention_measures_speed_and_memory():
+    done = run(
+        "attention.py",
+        *("--batch", "1", "--heads", "2", "--length", "48", "--width", "8"),
+        *("--rounds", "2", "--repeats", "1", "--threads", "1"),
+        *("--lengths", "64", "128"),
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("torch SDPA", "attend", "explicit", "tiled"):
+        (ratio,) = re.findall(rf"\n\| {name} \| [\d.]+ \| ([\d.]+) \(", done.stdout)
+        assert float(ratio) > 0
+        assert len(
+            re.findall(rf"\n\| {name} \|( [\d.]+ \|){{2}} [\d.–]+ \|", done.stdout)
+        )
