@@ -1,9 +1,13 @@
 """Sliders where a reader sits, and nothing where none does."""
 
+import re
 import sys
 import types
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from test_jupyterlab import CHROMIUM, lab  # noqa: F401
 
 from lmlab import explore, figures, record
 
@@ -71,3 +75,47 @@ def test_the_picture_follows_the_sliders(kernel):
 def test_a_slider_needs_a_place_to_start(ranges):
     with pytest.raises(ValueError, match="draw needs a default for"):
         explore.sliders(draw, **ranges)
+
+
+CELL = """
+from lmlab import explore, figures
+
+def draw(height=2):
+    fig, ax = figures.new(width=2, height=1)
+    ax.plot([0, height])
+    return fig
+
+_ = explore.sliders(draw, height=(0, 5))
+"""
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: JupyterLab is not tested")
+@pytest.mark.timeout(240)
+def test_sliders_work_in_jupyterlab(lab, tmp_path):  # noqa: F811
+    pytest.importorskip("ipywidgets")
+    from playwright.sync_api import sync_playwright
+
+    notebook = new_notebook(cells=[new_code_cell(CELL)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, tmp_path / "notebooks" / "sliders.ipynb")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.goto(re.sub(r"tree/[^?]+", "tree/sliders.ipynb", lab))
+        page.get_by_text("| Idle").wait_for(timeout=90_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        picture = page.locator(".jp-OutputArea img")
+        picture.wait_for(timeout=90_000)
+        before = picture.get_attribute("src")
+        page.locator(".jp-OutputArea .noUi-handle").press("ArrowRight")
+        for _ in range(60):
+            if picture.get_attribute("src") != before:
+                break
+            page.wait_for_timeout(500)
+        assert picture.get_attribute("src") != before
+        assert page.locator(".widget-readout").inner_text() == "3"
+        browser.close()
