@@ -31,6 +31,10 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, help="Lessons at a time. Default: the cores."),
 ]
+Out = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="A new folder. Default: a dated one in runs/."),
+]
 Timeout = Annotated[
     int | None,
     typer.Option(min=1, metavar="SECONDS", help="End a lesson that takes longer."),
@@ -56,49 +60,17 @@ def run(
         ),
     ] = None,
     jobs: Jobs = None,
-    out: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="A new folder. Default: runs/<date>_<time>."),
-    ] = None,
+    out: Out = None,
     timeout: Timeout = None,
 ):
     """Run lessons in parallel and sum up the results.
 
     Executed notebooks, summary.csv and index.html go to a new folder under runs/.
     """
-    from lmlab import lessons, parameters, results, runs, terminal
+    from lmlab import course
 
-    chosen = lessons.select(names or [])
-    values = parameters.settings(chosen, profile, parameter or [])
-    defaults = {
-        lesson.name: {p.name: p.default for p in parameters.inspect(lesson).values()}
-        for lesson in chosen
-    }
-    folder = runs.new_folder(out)
-    requests = [(lesson.name, lesson.path, values[lesson]) for lesson in chosen]
-    found = {}
-
-    def keep(job, outcome):
-        found[job.name] = results.keep(job, outcome, folder, defaults[job.name])
-        return found[job.name]
-
-    signal = terminal.run(requests, keep, workers=jobs, timeout=timeout)
-    rows = [found.get(x.name) or results.interrupted(x.name) for x in chosen]
-    title = f"{len(rows)} lessons, {profile} profile" + (
-        " (interrupted)" * bool(signal)
-    )
-    written = True
-    try:
-        results.summarize(rows, folder, title)
-        if not out:
-            results.lead_to_newest(folder.parent)
-    except OSError as error:
-        complain(f"The summary cannot be written to {folder}: {error.strerror}.")
-        written = False
-    _show(rows, folder)
-    if written:
-        print(f"Results: {folder / 'index.html'}")
-    _leave(signal, written and all(result["status"] == "ok" for result in rows))
+    options = {"workers": jobs, "timeout": timeout}
+    _leave(*course.run(names or [], profile, parameter or [], out, **options))
 
 
 @app.command()
@@ -110,8 +82,7 @@ def sweep(
             "--parameter",
             "-p",
             metavar="NAME=A,B,C",
-            help="The values of a parameter to try. Lists go between semicolons: "
-            "'sizes=32,16;64'.",
+            help="The values to try. Lists stand between ; as in 'sizes=32,16;64'.",
         ),
     ] = None,
     profile: Profile = "quick",
@@ -123,16 +94,10 @@ def sweep(
         bool,
         typer.Option(
             "--resume",
-            help="Run what is missing in the sweep at --out, or in the newest sweep of "
-            "this lesson, profile and grid.",
+            help="Run what is missing in --out, or in the newest sweep like this.",
         ),
     ] = False,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR", help="A folder. Default: runs/sweep_<date>_<time>."
-        ),
-    ] = None,
+    out: Out = None,
     timeout: Timeout = None,
     most: Annotated[
         int, typer.Option(min=1, metavar="RUNS", help="Refuse a grid of more runs.")
@@ -262,18 +227,6 @@ def doctor():
             print(f"{'':24} → {finding.advice}")
     print("All is well." if good else "Something has to be done: see the lines with ✗.")
     raise typer.Exit(int(not good))
-
-
-def _show(rows, folder):
-    from rich.console import Console
-
-    from lmlab import report
-
-    Console().print(report.table(rows))
-    for result in rows:
-        if result["status"] not in ("ok", "interrupted"):
-            kept = folder / result["notebook"] if result["notebook"] else None
-            explain(result["lesson"], result, kept)
 
 
 def _leave(signal, good):

@@ -61,6 +61,7 @@ def _hparam(parameter, values):
         name=parameter.name,
         description=parameter.help,
         type=kinds.get(parameter.type, api_pb2.DATA_TYPE_STRING),
+        differs=len(values) > 1,  # these are shown first
     )
     for value in values:
         _set(info.domain_discrete.values.add(), value)

@@ -122,12 +122,12 @@ def summary_page(results, *, title, when):
     )
 
 
-def overview_page(runs):
+def overview_page(runs, sweeps=()):
     """The page that leads to every run. runs: (folder, rows of summary), newest first.
 
-    The newest one is shown in full.
+    The newest one is shown in full. sweeps: (folder, rows of its table) likewise.
     """
-    return template("runs.html.j2").render(columns=COLUMNS, runs=runs)
+    return template("runs.html.j2").render(columns=COLUMNS, runs=runs, sweeps=sweeps)
 
 
 def notebook_page(notebook, *, title, up=UP):

@@ -161,20 +161,29 @@ def lead_to_newest(runs):
         if not summary.parent.is_symlink() and (rows := _rows(summary)):
             pages = {page.stem for page in summary.parent.glob("*.html")}
             found.append((summary.parent.name, rows, pages))
-    if not found:
-        return
-    publish(runs / "index.html", report.overview_page(found))
-    _link(runs / "latest", found[0][0])
+    sweeps = [
+        (table.parent.name, rows)
+        for table in sorted(runs.glob("sweep_*/sweep.csv"), reverse=True)
+        if (rows := _csv(table)) and "status" in rows[0]
+    ]
+    if found or sweeps:
+        publish(runs / "index.html", report.overview_page(found, sweeps))
+    if found:
+        _link(runs / "latest", found[0][0])
 
 
 def _rows(summary):
     """The rows of a run's summary; none when it is damaged or of another form."""
+    rows = _csv(summary)
+    return rows if all(row.keys() == report.COLUMNS.keys() for row in rows) else []
+
+
+def _csv(path):
     try:
-        with summary.open(encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+        with path.open(encoding="utf-8") as lines:
+            return list(csv.DictReader(lines))
     except (ValueError, csv.Error):
         return []
-    return rows if all(row.keys() == report.COLUMNS.keys() for row in rows) else []
 
 
 def _link(path: Path, target):

@@ -55,7 +55,8 @@ def _panel(ax, name, grid, swept, points):
     if values and min(values) > 0 and max(values) / min(values) > 100:
         ax.set_yscale("log")
     if len(groups) > 1:
-        ax.legend(title=", ".join(others), fontsize=8, title_fontsize=8)
+        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+        ax.legend(title=", ".join(others), fontsize=8, title_fontsize=8, **beside)
 
 
 def _colours(name, grid, swept):
@@ -119,9 +120,9 @@ def logarithmic(values):
 
 def _described(metric, grid, swept, points, runs):
     """What the picture shows, in words: also its alternative text."""
-    text = f"{metric} against {' and '.join(swept)}: a point for each of {runs} runs"
-    if any(len(grid[x]) > 1 for x in (SEED,) if x in grid):
-        text += ", a line through the means, a band from the least seed to the most"
+    text = f"{metric} against {', '.join(swept)}: a point for each of {runs} runs"
+    if len(swept) > 1:
+        text += ", a line through the means, a band from the least to the most"
     text += "."
     for name in swept:
         means = {}

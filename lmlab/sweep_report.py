@@ -13,7 +13,17 @@ NOT_RUN = "not run"
 SEED = "seed"
 MANY = 40  # rows that a terminal shows in full
 # The table's own columns, in this order, between the metrics and the machine's facts.
-OWN = ("status", "seconds", "claims", "caught", "broken", "commit", "error", "run")
+OWN = (
+    "status",
+    "seconds",
+    "claims",
+    "caught",
+    "broken",
+    "commit",
+    "error",
+    "run",
+    "lesson",
+)
 
 
 def metrics(record):
@@ -47,9 +57,13 @@ def rows(sweep):
         for metric in measured:
             row[_free(metric, "metric", (*parameters, *OWN))] = values.get(metric)
         row |= _about(record, (*parameters, *OWN, *measured)) if record else {}
-        found.append(row | {"run": name})
-    columns = list(dict.fromkeys(key for row in found for key in row if key != "run"))
-    return [{column: row.get(column) for column in (*columns, "run")} for row in found]
+        found.append(row)
+    columns = list(dict.fromkeys(key for row in found for key in row))
+    found = [{column: row.get(column) for column in columns} for row in found]
+    return [
+        row | {"lesson": sweep.lesson.name, "run": name}
+        for name, row in zip(sweep.runs, found)
+    ]
 
 
 def _about(record, taken):

@@ -4,7 +4,7 @@ import functools
 import shlex
 from dataclasses import replace
 
-from lmlab import grids, hparams, results, sweep_report, terminal
+from lmlab import grids, hparams, results, sweep_report, sweeps, terminal
 from lmlab.files import publish
 
 UP = ("../index.html", "all runs of this sweep")
@@ -75,6 +75,8 @@ def _publish_all(sweep):
     for name in sweep.records:
         _publish_run(sweep, name)
     _publish(sweep, plots=True)
+    if sweep.folder.parent == sweeps.every():
+        results.lead_to_newest(sweep.folder.parent)
 
 
 def _publish_run(sweep, name):
@@ -103,9 +105,7 @@ def _opening(sweep):
 
 def _close(sweep, good, options):
     """Say how the sweep ended, where its results are, and how to go on with it."""
-    from rich.console import Console
-
-    Console().print(sweep_report.table(sweep))
+    terminal.show(sweep_report.table(sweep))
     for name, record in sweep.records.items():
         if record["status"] != "ok":
             folder = sweep.folder / name

@@ -21,7 +21,7 @@ DECISIVE = {
     "lesson": "the lesson",
     "profile": "the profile",
     "grid": "the grid",
-    "fixed": "the profile's parameters",
+    "fixed": "what the profile sets",
     "source": "the lesson's code",
 }
 
@@ -110,14 +110,15 @@ def begin(sweep, out=None):
             f"{out} holds a sweep already: add --resume to go on with it, or name "
             "another folder with --out."
         )
-    sweep.folder = runs.new_folder(out or _every() / f"sweep_{_now()}")
+    sweep.folder = runs.new_folder(out or every() / f"sweep_{_now()}")
     about = {"began": _now(), "commit": results.commit(), "runs": sweep.runs}
     text = json.dumps(sweep.decisive | about, indent=1, ensure_ascii=False)
     publish(sweep.folder / PLAN, text + "\n")
     return sweep
 
 
-def _every():
+def every():
+    """The folder of all runs and sweeps."""
     return lessons.folder().parent / "runs"
 
 
@@ -152,7 +153,7 @@ def find(sweep, out=None):
 
 def _newest(sweep):
     found = []
-    for path in sorted(_every().glob(f"sweep_*/{PLAN}"), reverse=True):
+    for path in sorted(every().glob(f"sweep_*/{PLAN}"), reverse=True):
         begun = _read(path.parent)
         if begun["lesson"] == sweep.lesson.name:
             found.append((path.parent, begun))
@@ -160,7 +161,7 @@ def _newest(sweep):
     for folder, begun in found:
         if not set(same) & set(_differing(begun, sweep.decisive)):
             return folder, begun
-    why = f"There is no sweep of {sweep.lesson.name} in {_every()}"
+    why = f"There is no sweep of {sweep.lesson.name} in {every()}"
     if found:
         folder, begun = found[0]
         why += f" with this grid and profile. The newest is {folder.name}: "

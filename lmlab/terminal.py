@@ -31,6 +31,13 @@ def run(requests, keep, *, workers=None, timeout=None, backend="loky", done=()):
     return 0
 
 
+def show(table):
+    """Print one of rich's tables."""
+    from rich.console import Console
+
+    Console().print(table)
+
+
 def explain(name, record, kept=None):
     """Say how a run failed, and where."""
     where = f" in cell In [{record['cell']}]" if record["cell"] else ""

@@ -8,7 +8,7 @@ import time
 
 LINE_SECONDS = 10.0  # between two plain lines about the same lesson
 FEW = 8  # lessons that have a bar each from the start
-BESIDE = 42  # columns of a terminal beside a lesson's name
+BESIDE = 52  # columns of a terminal beside a lesson's name
 
 
 class Watch:

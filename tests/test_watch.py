@@ -1,6 +1,7 @@
 """Progress: bars in a terminal, plain lines elsewhere."""
 
 import io
+import re
 import threading
 from pathlib import Path
 
@@ -64,3 +65,79 @@ def test_a_failure_has_its_mark(job):
     with watch.Watch([job], console) as shown:
         shown.done(job.name, FAILED)
     assert console.file.getvalue() == "✗ 01_backprop: failed, 0.5 s\n"
+
+
+def many(tmp_path, count=12):
+    """Jobs with long names that differ at their end."""
+    long = "lr=0.001,optimizer=momentum,schedule=cosine,hidden=128,seed="
+    jobs = [
+        Job(f"{long}{n}", Path("02.ipynb"), tmp_path / str(n)) for n in range(count)
+    ]
+    for job in jobs:
+        job.scratch.mkdir()
+    return jobs
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_of_many_only_the_running_have_bars_that_fit(tmp_path, width):
+    jobs = many(tmp_path)
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=30)
+    with watch.Watch(jobs, console) as shown:
+        for job in jobs[:5]:
+            shown.done(job.name, OK)
+        jobs[5].status.write_text("2 4")
+        while jobs[5].name not in shown.show.tasks:
+            shown.ended.wait(0.05)
+        screen = Console(file=io.StringIO(), width=width)
+        screen.print(shown.show.bars.get_renderable())
+        lines = screen.file.getvalue().splitlines()
+    assert len(lines) == 2
+    running = next(line for line in lines if "cells" in line)
+    assert "…" in running or width > 110
+    assert "seed=5" in running
+    assert "2 of 4 cells" in running
+    whole = next(line for line in lines if "all runs" in line)
+    assert "5 of 12 done" in whole
+    assert re.search(r"\d:\d\d:\d\d$", whole.rstrip())
+    text = console.file.getvalue()
+    for job in jobs[:5]:
+        assert f"✓ {job.name}: ok, 3.2 s\n" in text.replace("\r", "")
+
+
+def test_lines_count_the_runs_and_are_never_broken(tmp_path):
+    jobs = many(tmp_path)
+    console = Console(file=io.StringIO(), force_terminal=False, width=40)
+    with watch.Watch(jobs, console) as shown:
+        for job in jobs:
+            shown.done(job.name, FAILED if job is jobs[3] else OK)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 12
+    assert lines[3].startswith(f"✗ {jobs[3].name}: failed, 0.5 s (4 of 12 done, about")
+    assert lines[-1].endswith("ok, 3.2 s (12 of 12 done)")
+
+
+def test_what_is_left_is_estimated_from_what_has_ended(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now)
+    pace = watch._Pace(12)
+    assert pace.text() == "0 of 12 done"
+    for name in "ab":
+        pace.progress(name)
+    now = 160.0
+    assert pace.seconds_left() is None
+    for name in "ab":
+        pace.done(name, {"seconds": 60.0})
+    assert pace.seconds_left() == pytest.approx(60 * 10 / 2)
+    for name in "cd":
+        pace.progress(name)
+    now = 190.0  # both half-way, at the pace of the others
+    assert pace.seconds_left() == pytest.approx(90 * 9 / 3)
+    assert pace.text() == "2 of 12 done, about 4 min left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(2, "10 s"), (44, "40 s"), (89, "90 s"), (100, "2 min"), (9000, "2.5 h")],
+)
+def test_what_is_left_is_said_roughly(seconds, text):
+    assert watch._roughly(seconds) == f"about {text}"
