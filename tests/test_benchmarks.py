@@ -9,14 +9,14 @@ from pathlib import Path
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-def run(*arguments, **env):
+def run(*arguments, timeout=120, **env):
     env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | env
     return subprocess.run(
         [sys.executable, *arguments],
         env=env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         cwd=BENCHMARKS,
     )
 
@@ -85,3 +85,12 @@ def test_attention_measures_speed_and_memory():
         assert len(
             re.findall(rf"\n\| {name} \|( [\d.]+ \|){{2}} [\d.–]+ \|", done.stdout)
         )
+
+
+def test_sweep_measures_overhead_and_workers():
+    done = run("sweep.py", "--quick", timeout=280)  # starts eight kernels
+    assert done.returncode == 0, done.stderr
+    ratios = re.findall(r"\n\| (alone|in the sweep) \| ([\d.]+) \(", done.stdout)
+    assert [name for name, _ in ratios] == ["alone", "in the sweep"]
+    assert all(float(ratio) > 0 for _, ratio in ratios)
+    assert re.search(r"one after the other: [\d.]+ \(", done.stdout)
