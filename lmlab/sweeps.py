@@ -25,6 +25,12 @@ DECISIVE = {
     "source": "the lesson's code",
 }
 
+# What the table and the page are made from.
+NEEDED = (
+    *("status", "error", "seconds", "notebook", "metrics", "claims", "caught"),
+    *("broken", "device", "versions", "one_thread"),
+)
+
 
 @dataclass
 class Sweep:
@@ -219,6 +225,6 @@ def _record(sweep, name):
     try:
         record = json.loads(sweep.record_path(name).read_text(encoding="utf-8"))
         fits = record["parameters"] == sweep.values(name)
-        return record if fits and "status" in record else None
+        return record if fits and all(key in record for key in NEEDED) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
