@@ -22,6 +22,10 @@ def load(place):
         raise LessonError(f"There is no run {place!r}. {HINT}")
     if path.is_dir():
         paths = sorted(path.glob("*.run.json"))
+        if not paths and (path / "sweep.json").exists():
+            raise LessonError(
+                f"{place} is a sweep: give the folder of one of its runs."
+            )
         if not paths:
             raise LessonError(f"The folder {place} holds no run's record. {HINT}")
         found = [_record(each) for each in paths]

@@ -169,9 +169,12 @@ def test_what_is_no_run_is_refused_with_what_is_needed(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     notebook(tmp_path / "new.ipynb", facts=False)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").write_text("{}")
     for name, message in (
         ("missing", "There is no run"),
         ("empty", "holds no run's record"),
+        ("sweep", "is a sweep: give the folder of one of its runs"),
         ("notes.txt", "is not a run"),
         ("damaged.run.json", "cannot be read"),
         ("other.run.json", "cannot be read"),
