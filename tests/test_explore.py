@@ -3,6 +3,7 @@
 import re
 import sys
 import types
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -119,3 +120,8 @@ def test_sliders_work_in_jupyterlab(lab, tmp_path):  # noqa: F811
         assert picture.get_attribute("src") != before
         assert page.locator(".widget-readout").inner_text() == "3"
         browser.close()
+
+
+def test_no_committed_notebook_holds_a_widget():
+    for path in Path(__file__).parent.parent.glob("notebooks/**/*.ipynb"):
+        assert "vnd.jupyter.widget" not in path.read_text(encoding="utf-8"), path.name
