@@ -31,7 +31,8 @@ def facts(notebook):
     for fact in record.read(notebook):
         kinds[fact["kind"]].append(fact)
     metrics = [
-        {key: fact.get(key) for key in ("name", "value", "headline", "digits", "band")}
+        {key: fact[key] for key in ("name", "value", "headline", "digits")}
+        | {"band": fact.get("band")}
         for fact in kinds["metric"]
     ]
     device = {

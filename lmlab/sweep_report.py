@@ -51,7 +51,11 @@ def rows(sweep):
     measured = names(sweep.records.values())
     found = []
     for name in sweep.runs:
-        parameters, record = sweep.values(name), sweep.records.get(name)
+        parameters = {
+            _free(key, "parameter", OWN): value
+            for key, value in sweep.values(name).items()
+        }
+        record = sweep.records.get(name)
         row = parameters | {"status": record["status"] if record else NOT_RUN}
         values = metrics(record) if record else {}
         for metric in measured:

@@ -2,10 +2,11 @@
 
 import functools
 import shlex
+import time
 from dataclasses import replace
 
 from lmlab import grids, hparams, results, sweep_report, sweeps, terminal
-from lmlab.files import publish
+from lmlab.files import publish, publish_changed
 
 UP = ("../index.html", "all runs of this sweep")
 
@@ -19,14 +20,16 @@ def run(sweep, *, workers=None, backend="loky", timeout=None):
 
     Each run is kept, and the table published, as soon as it has ended.
     """
+    lesson = sweep.folder / sweep.lesson.path.name
     requests = [
-        (name, sweep.lesson.path, sweep.fixed | values)
-        for name, values in sweep.runs.items()
+        (name, lesson, sweep.fixed | values) for name, values in sweep.runs.items()
     ]
     options = {"workers": workers, "backend": backend, "timeout": timeout}
     print(_opening(sweep))
     signal, good = 0, True
     try:
+        # As it is now: it may be opened, and changed, while the sweep goes on.
+        publish_changed(lesson, sweep.lesson.path.read_bytes())
         _publish(sweep)
         if len(sweep.done) < len(sweep.runs):
             keep = functools.partial(_keep, sweep)
@@ -80,14 +83,15 @@ def _publish_all(sweep):
 
 
 def _publish_run(sweep, name):
-    record = sweep.records[name]
+    record, path = sweep.records[name], sweep.record_path(name)
     hparams.write_run(
         sweep.folder / "tensorboard" / name,
         sweep.values(name),
         sweep_report.metrics(record),
         ok=record["status"] == "ok",
         seconds=record["seconds"],
-        ended=sweep.record_path(name).stat().st_mtime,
+        # A lesson may have recorded what no record can hold.
+        ended=path.stat().st_mtime if path.exists() else time.time(),
     )
 
 

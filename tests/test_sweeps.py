@@ -16,7 +16,7 @@ from types import ModuleType
 
 import nbformat
 import pytest
-from test_cli import Course, command, files
+from test_cli import Course, command, files, write
 
 from lmlab import (
     figures,
@@ -243,7 +243,7 @@ def test_the_table_is_tidy(swept):
 
 
 def test_what_is_left_behind(swept):
-    expected = {"sweep.json", "sweep.csv", "index.html"}
+    expected = {"sweep.json", "sweep.csv", "index.html", "01_tiny.ipynb"}
     expected.add(f"tensorboard/{hparams.FILE}")
     for name in sweeps.grids.combinations({"lr": [0.001, 0.01, 0.1], "seed": [0, 1]}):
         expected |= {f"{name}/01_tiny{end}" for end in (".ipynb", ".html", ".run.json")}
@@ -464,6 +464,20 @@ def test_the_command_is_killed_and_the_sweep_gone_on_with(tmp_path, number):
     resumed(course, folder)
 
 
+def test_the_lesson_may_be_changed_while_its_sweep_goes_on(tmp_path):
+    course = Course(tmp_path, _01_held=HELD)
+    seeds = ("-p", "seed=2,3,4")
+    process = course.start("sweep", "1", *seeds, "-j", "2")
+    wait_for(lambda: len(began(course)) == 2)
+    write(course.notebooks / "01_held.ipynb", [HELD[0], "1 / 0"])
+    Path(course.environment["MARKER"] + ".go").touch()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    code, _, err = course.lmlab("sweep", "1", *seeds, "--resume")
+    assert code == 2
+    assert "the lesson's code has changed" in err
+
+
 def test_a_killed_worker_fails_its_run_and_resume_completes(tmp_path):
     dies = HELD[1].replace(
         "while",
@@ -490,33 +504,40 @@ def test_a_killed_worker_fails_its_run_and_resume_completes(tmp_path):
 
 
 KINDS = [
-    "seed: int = 0\nlr: float = 0.1",
+    "seed: int = 0\nstatus: str = 'free'",
     """\
     import os
     from lmlab import record
     if seed == 1:
         raise ValueError("no [good]")
-    value = {0: 0.5, 2: float("nan"), 3: float("inf")}[seed]
+    if seed == 4:
+        record.emit("odd", "metric", name="odd")
+    value = {0: 0.5, 2: float("nan"), 3: float("inf")}.get(seed)
     record.metric("loss", value, headline=True)""",
 ]
 
 
 def test_a_run_that_fails_and_metrics_that_are_no_numbers(tmp_path):
     course = Course(tmp_path, _01_kinds=KINDS)
-    code, out, err = course.lmlab("sweep", "1", *SEEDS, "--out", "mine")
+    seeds = ("-p", "seed=0,1,2,3,4")
+    code, out, err = course.lmlab("sweep", "1", *seeds, "--out", "mine")
     assert code == 1
     assert "seed=1: failed in cell In [3]: ValueError: no [good]" in err
     assert "so far: mine/seed=1/01_kinds.failed.ipynb" in err
-    assert "3 of 4 runs are ok." in out
+    assert "seed=4: failed" in err
+    assert "Traceback" not in err
+    assert "3 of 5 runs are ok." in out
     folder = tmp_path / "mine"
     found = [(row["status"], row["loss"]) for row in table(folder)]
-    assert found == [("ok", "0.5"), ("failed", ""), ("ok", "nan"), ("ok", "inf")]
+    ended = [("ok", "0.5"), ("failed", ""), ("ok", "nan"), ("ok", "inf")]
+    assert found == [*ended, ("failed", "")]
+    assert {row["status (parameter)"] for row in table(folder)} == {"free"}
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "Not finite, and left out: 2." in page
     assert "ValueError: no [good]" in page
     assert not (tmp_path / "runs").exists()
     groups, _ = hyperparameters(folder / "tensorboard")
-    assert sorted(group.sessions[0].status for group in groups) == [1, 1, 1, 2]
+    assert sorted(group.sessions[0].status for group in groups) == [1, 1, 1, 2, 2]
 
 
 class TestResume:
