@@ -183,16 +183,17 @@ def days(split, seed=0):
         start = end
 
 
-def pairs(split, count, seed=0, split_seed=0):
+def pairs(split, count, seed=0, split_seed=0, often=()):
     """`count` triples (text, ISO text, format), day and format drawn at random.
 
     split_seed decides which days belong to the split, seed what is drawn from it.
+    often: formats that are drawn three times as often as the others.
     """
-    rng, pool, forms = (
-        random.Random(f"{split} {seed}"),
-        days(split, split_seed),
-        [*FORMATS],
-    )
+    rng, pool = random.Random(f"{split} {seed}"), days(split, split_seed)
+    unknown = [form for form in often if form not in FORMATS]
+    if unknown:
+        raise ValueError(f"often holds {unknown[0]!r}, which is not one of FORMATS")
+    forms = [*FORMATS, *often, *often]
     drawn = [(rng.choice(pool), rng.choice(forms)) for _ in range(count)]
     return [(write(day, form), day.isoformat(), form) for day, form in drawn]
 

@@ -42,17 +42,27 @@ class Block(nn.Module):
 
     Each is a sublayer f on a residual stream x, with its own layer norm: x + f(norm(x))
     with norm="pre" (Xiong et al. 2020), norm(x + f(x)) with "post" (as in 2017).
-    dropout acts on what a sublayer adds to the stream.
+    dropout acts on what a sublayer adds to the stream. rotary: self-attention turns
+    queries and keys by their positions (lesson 05); cross-attention never does.
     """
 
     def __init__(
-        self, width, heads, hidden, *, cross, norm, activation="relu", dropout=0.0
+        self,
+        width,
+        heads,
+        hidden,
+        *,
+        cross,
+        norm,
+        activation="relu",
+        dropout=0.0,
+        rotary=False,
     ):
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
         self.pre = norm == "pre"
-        self.attention = MultiHeadAttention(width, heads)
+        self.attention = MultiHeadAttention(width, heads, rotary=rotary)
         self.cross = MultiHeadAttention(width, heads) if cross else None
         self.feed_forward = FeedForward(width, hidden, activation)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 + cross))
@@ -82,7 +92,7 @@ class EncoderDecoder(nn.Module):
     width of the stream, heads per attention, hidden units of the feed-forward (None for
     4 · width), norm "pre" or "post", activation "relu" or "gelu". final_norm: a layer
     norm after each stack. Pre-norm needs it, since nothing else norms its stream;
-    with post-norm the paper has none and torch.nn.Transformer has one.
+    with post-norm the paper has none, torch.nn.Transformer has one. rotary: see Block.
     """
 
     def __init__(
@@ -96,12 +106,15 @@ class EncoderDecoder(nn.Module):
         norm="pre",
         activation="relu",
         dropout=0.0,
+        rotary=False,
         final_norm=True,
     ):
         super().__init__()
+        settings = {
+            "norm": norm, "activation": activation, "dropout": dropout, "rotary": rotary
+        }  # fmt: skip
 
         def stack(depth, cross):
-            settings = {"norm": norm, "activation": activation, "dropout": dropout}
             blocks = (
                 Block(width, heads, hidden or 4 * width, cross=cross, **settings)
                 for _ in range(depth)

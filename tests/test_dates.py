@@ -35,6 +35,13 @@ def test_pairs_come_from_their_split_and_use_every_format():
     assert not {iso for _, iso, _ in dates.pairs("train", 2000)} & held_out
 
 
+def test_formats_drawn_often_are_drawn_three_times_as_often():
+    drawn = [form for *_, form in dates.pairs("train", 5000, often=["20260305"])]
+    assert drawn.count("20260305") / 5000 == pytest.approx(3 / 25, abs=0.02)
+    with pytest.raises(ValueError, match="often holds '3/5', which is not one of"):
+        dates.pairs("train", 5, often=["3/5"])
+
+
 def test_no_text_means_two_days():
     meaning = {}
     for day in random.Random(0).sample(EVERY, 4000):

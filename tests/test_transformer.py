@@ -153,6 +153,18 @@ def test_order_matters_in_source_and_target():
     assert (model(source, turned) - out)[:, -1].abs().max() > 1e-3
 
 
+def test_rotary_tells_self_attention_the_order_and_not_cross_attention():
+    x, y, _ = vectors()
+    for rotary in (False, True):
+        torch.manual_seed(0)
+        model = EncoderDecoder(WIDTH, HEADS, rotary=rotary).double()
+        memory = model.encode(x)
+        blind = torch.allclose(model.encode(x.flip(1)).flip(1), memory, atol=1e-9)
+        assert blind != rotary
+        out = model.decode(y, memory)
+        torch.testing.assert_close(model.decode(y, memory.flip(1)), out)
+
+
 def test_tied_embeddings_are_one_matrix_and_separate_ones_three():
     tied, separate = small(), small(tied=False)
     assert tied.output.weight is tied.source.weight is tied.target.weight
