@@ -7,6 +7,7 @@ import threading
 import time
 
 LINE_SECONDS = 10.0  # between two plain lines about the same lesson
+MANY_SECONDS = 60.0  # the same, when many are running one after the other
 FEW = 8  # lessons that have a bar each from the start
 BESIDE = 52  # columns of a terminal beside a lesson's name
 
@@ -110,7 +111,8 @@ class _Lines:
     def progress(self, name, done, total):
         seconds = self.pace.progress(name)
         now = time.monotonic()
-        if now - self.said.setdefault(name, now - seconds) >= LINE_SECONDS:
+        pause = LINE_SECONDS if self.pace.jobs <= FEW else MANY_SECONDS
+        if now - self.said.setdefault(name, now - seconds) >= pause:
             self.said[name] = now
             self._say(f"  {name}: {done} of {total} cells after {seconds:.0f} s")
 

@@ -116,6 +116,18 @@ def test_lines_count_the_runs_and_are_never_broken(tmp_path):
     assert lines[-1].endswith("ok, 3.2 s (12 of 12 done)")
 
 
+@pytest.mark.parametrize(("count", "lines"), [(8, 1), (9, 0)])
+def test_many_runs_say_less_on_their_way(tmp_path, monkeypatch, count, lines):
+    console = Console(file=io.StringIO(), force_terminal=False)
+    now = 0.0
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now)
+    shown = watch._Lines(many(tmp_path, count), console, watch._Pace(count))
+    shown.progress("a", 1, 4)
+    now = watch.LINE_SECONDS
+    shown.progress("a", 2, 4)
+    assert console.file.getvalue().count("a: 2 of 4 cells after 10 s") == lines
+
+
 def test_what_is_left_is_estimated_from_what_has_ended(monkeypatch):
     now = 100.0
     monkeypatch.setattr(watch.time, "monotonic", lambda: now)
