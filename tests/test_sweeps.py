@@ -3,6 +3,7 @@
 The lessons here are tiny; one run of them costs little more than its kernel.
 """
 
+import contextlib
 import csv
 import errno
 import json
@@ -415,13 +416,23 @@ def wait_for(condition, seconds=90):
         time.sleep(0.05)
 
 
+@contextlib.contextmanager
+def started(course, *arguments):
+    """A sweep as a process that does not outlive the block."""
+    process = course.start("sweep", "1", *arguments, "-j", "2")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def half_way(course):
-    """A sweep of four runs two of which are kept and two are running."""
-    process = course.start("sweep", "1", *SEEDS, "-j", "2")
+    """Wait for the sweep's folder with two runs kept, and two that are running."""
     wait_for(lambda: len(began(course)) == 4)
     (folder,) = (course.folder / "runs").glob("sweep_*")
     wait_for(lambda: list(statuses(folder).values()).count("ok") == 2)
-    return process, folder
+    return folder
 
 
 def resumed(course, folder, *arguments):
@@ -441,9 +452,10 @@ def resumed(course, folder, *arguments):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_command_is_killed_and_the_sweep_gone_on_with(tmp_path, number):
     course = Course(tmp_path, _01_held=HELD)
-    process, folder = half_way(course)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    with started(course, *SEEDS) as process:
+        folder = half_way(course)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
     assert not course.left()
     assert "Traceback" not in err
     expected = {
@@ -467,11 +479,11 @@ def test_the_command_is_killed_and_the_sweep_gone_on_with(tmp_path, number):
 def test_the_lesson_may_be_changed_while_its_sweep_goes_on(tmp_path):
     course = Course(tmp_path, _01_held=HELD)
     seeds = ("-p", "seed=2,3,4")
-    process = course.start("sweep", "1", *seeds, "-j", "2")
-    wait_for(lambda: len(began(course)) == 2)
-    write(course.notebooks / "01_held.ipynb", [HELD[0], "1 / 0"])
-    Path(course.environment["MARKER"] + ".go").touch()
-    _, err = process.communicate(timeout=60)
+    with started(course, *seeds) as process:
+        wait_for(lambda: len(began(course)) == 2)
+        write(course.notebooks / "01_held.ipynb", [HELD[0], "1 / 0"])
+        Path(course.environment["MARKER"] + ".go").touch()
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     code, _, err = course.lmlab("sweep", "1", *seeds, "--resume")
     assert code == 2
