@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from lmlab.lessons import LessonError
 
 ABSENT = "—"
-RUN = ("status", "seconds", "commit")
+RUN = ("status", "error", "seconds", "commit")
+LINES = 20  # of claims or code that a table shows
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Metric:
             return "the lesson declares no band"
         if not self.beyond:
             return "within the band: a change of seed does as much"
-        times = abs(self.difference) / self.band if self.band else math.inf
-        return f"beyond the band, {times:.1f} times it"
+        if not self.band:
+            return "beyond the band, which is 0: no seed moves it"
+        return f"beyond the band, {abs(self.difference) / self.band:.1f} times it"
 
 
 @dataclass
@@ -76,8 +78,8 @@ class Comparison:
             found.append("the lesson's code")
         machine = self.rows["versions"] + self.rows["device"]
         found += [f"{n} ({a} → {b})" for n, a, b in machine]
-        commits = [row for row in self.rows["run"] if row[0] == "commit"]
-        return found + [f"git commit ({a} → {b})" for _, a, b in commits]
+        commits = [row[1:] for row in self.rows["run"] if row[0] == "commit"]
+        return found + [f"git commit ({a} → {b})" for a, b in commits if b != ABSENT]
 
     @property
     def summary(self):
@@ -121,7 +123,7 @@ def compare(a, b):
 
 
 def _run(record):
-    return {key: record[key] for key in RUN if key in record}
+    return {key: record[key] for key in RUN if record.get(key)}
 
 
 def _device(record):
@@ -184,18 +186,15 @@ def tables(comparison):
         columns = ("", "A", "B", "B − A", "band", "verdict")
         rows = [_shown(metric) for metric in comparison.metrics]
         yield _table(Table, "metrics", columns, rows)
-    for run, claims in (
-        ("A", comparison.claims_only_a),
-        ("B", comparison.claims_only_b),
+    for title, lines in (
+        ("claims only in A", comparison.claims_only_a),
+        ("claims only in B", comparison.claims_only_b),
+        ("code (- A, + B)", comparison.code),
     ):
-        if claims:
-            rows = [(claim,) for claim in claims]
-            yield _table(Table, f"claims only in {run}", (), rows)
-    if comparison.code:
-        shown = [(line,) for line in comparison.code[:20]]
-        if more := len(comparison.code) - len(shown):
-            shown.append((f"… and {more} more lines",))
-        yield _table(Table, "code (- A, + B)", (), shown)
+        if lines:
+            more = len(lines) - LINES
+            shown = [*lines[:LINES], *[f"… and {more} more"] * (more > 0)]
+            yield _table(Table, title, (), [(line,) for line in shown])
 
 
 def _table(Table, title, columns, rows):

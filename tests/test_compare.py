@@ -82,7 +82,7 @@ def test_a_difference_beyond_the_band_comes_with_all_that_could_explain_it():
         (metric(0.9, band=None), metric(0.8, band=None), "declares no band", None),
         (metric(0.9, band=None), metric(0.8), "beyond the band", True),
         (metric(0.9, band=0.5), metric(0.8), "within the band", False),
-        (metric(0.9, band=0), metric(0.8, band=0), "beyond the band", True),
+        (metric(0.9, band=0), metric(0.8, band=0), "which is 0: no seed", True),
         (metric("nan"), metric(0.8), "not a finite number in both", None),
         (metric(0.9), metric(0.9), "the same", False),
     ],
@@ -91,6 +91,13 @@ def test_each_metric_has_its_verdict(a, b, verdict, beyond):
     (found,) = compare(run(metrics=[a]), run(metrics=[b])).metrics
     assert verdict in found.verdict
     assert found.beyond is beyond
+
+
+def test_a_run_that_failed_says_why_and_a_commit_that_is_unknown_explains_nothing():
+    found = compare(run(), run(status="failed", error="ClaimError: no", commit=""))
+    assert ("status", "ok", "failed") in found.rows["run"]
+    assert ("error", "—", "ClaimError: no") in found.rows["run"]
+    assert found.causes == []
 
 
 def test_a_metric_or_claim_that_only_one_run_has_is_named():
