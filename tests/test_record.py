@@ -23,7 +23,7 @@ def test_a_band_is_kept_and_a_senseless_one_refused(capsys):
     shown = run("from lmlab import record\nrecord.metric('loss', 0.5, band=0.25)")
     assert record.read(shown)[0]["band"] == 0.25
     for senseless in (-0.1, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="'loss'. needs a finite band"):
+        with pytest.raises(ValueError, match=r"'loss'\) needs a finite band"):
             record.metric("loss", 0.5, band=senseless)
 
 
