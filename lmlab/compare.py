@@ -177,15 +177,13 @@ def _changed(a, b):
 
 def tables(comparison):
     """The comparison for a terminal: what differs, and each metric's verdict."""
-    from rich.table import Table
-
     for title, rows in comparison.rows.items():
         if rows:
-            yield _table(Table, title, ("", "A", "B"), rows)
+            yield _table(title, ("", "A", "B"), rows)
     if comparison.metrics:
         columns = ("", "A", "B", "B − A", "band", "verdict")
         rows = [_shown(metric) for metric in comparison.metrics]
-        yield _table(Table, "metrics", columns, rows)
+        yield _table("metrics", columns, rows)
     for title, lines in (
         ("claims only in A", comparison.claims_only_a),
         ("claims only in B", comparison.claims_only_b),
@@ -194,10 +192,11 @@ def tables(comparison):
         if lines:
             more = len(lines) - LINES
             shown = [*lines[:LINES], *[f"… and {more} more"] * (more > 0)]
-            yield _table(Table, title, (), [(line,) for line in shown])
+            yield _table(title, (), [(line,) for line in shown])
 
 
-def _table(Table, title, columns, rows):
+def _table(title, columns, rows):
+    from rich.table import Table
     from rich.text import Text
 
     shown = Table(*columns, title=title, title_justify="left", header_style="bold")

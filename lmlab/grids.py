@@ -13,6 +13,7 @@ from collections import Counter
 from lmlab import parameters
 from lmlab.lessons import LessonError
 
+SEED = "seed"  # the parameter that repeats a run, and changes nothing else
 MOST = 1000  # runs that are started without being asked for in so many words
 LONGEST = 60  # characters of a run's name
 UNSAFE = re.compile(r"[^A-Za-z0-9.,=+_-]+")

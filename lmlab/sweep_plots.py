@@ -6,7 +6,6 @@ from itertools import pairwise
 
 from lmlab import figures, grids
 
-SEED = "seed"
 ACROSS = 2  # panels side by side
 TOLD = 6  # values of a parameter whose means the description gives
 
@@ -44,7 +43,7 @@ def _panel(ax, name, grid, swept, points):
         key = tuple(grids.show(values[other]) for other in others)
         at = _index(grid[name], values[name])
         groups.setdefault(key, {}).setdefault(at, []).append(value)
-    number = name != SEED and all(type(x) in (int, float) for x in grid[name])
+    number = name != grids.SEED and all(type(x) in (int, float) for x in grid[name])
     for index, (key, found) in enumerate(groups.items()):
         shift = 0 if number else 0.4 * ((index + 0.5) / len(groups) - 0.5)
         places = [grid[name][at] if number else at + shift for at in sorted(found)]
@@ -61,7 +60,7 @@ def _panel(ax, name, grid, swept, points):
 
 def _colours(name, grid, swept):
     """The other parameters that get colours: all, as long as there are enough."""
-    others = [other for other in swept if other not in (name, SEED)]
+    others = [other for other in swept if other not in (name, grids.SEED)]
     enough = len(figures.COLORS)
     if math.prod(len(grid[other]) for other in others) <= enough:
         return others
@@ -129,7 +128,7 @@ def _described(metric, grid, swept, points, runs):
         for values, value in points:
             means.setdefault(grids.show(values[name]), []).append(value)
         means = {key: statistics.fmean(found) for key, found in means.items()}
-        if name == SEED or not means:
+        if name == grids.SEED or not means:
             continue
         if len(means) > TOLD:
             ends = min(means, key=means.get), max(means, key=means.get)

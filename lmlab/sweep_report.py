@@ -10,7 +10,6 @@ from urllib.parse import quote
 from lmlab import grids, report, sweep_plots
 
 NOT_RUN = "not run"
-SEED = "seed"
 MANY = 40  # rows that a terminal shows in full
 # The table's own columns, in this order, between the metrics and the machine's facts.
 OWN = (
@@ -156,11 +155,11 @@ def over_seeds(sweep):
     least and most; none unless several seeds are swept.
     """
     headline = names(sweep.records.values())[:1]
-    if not headline or len(sweep.grid.get(SEED, [])) < 2 or len(sweep.grid) < 2:
+    if not headline or len(sweep.grid.get(grids.SEED, [])) < 2 or len(sweep.grid) < 2:
         return []
     groups = {}
     for name, values in sweep.runs.items():
-        others = {k: grids.show(v) for k, v in values.items() if k != SEED}
+        others = {k: grids.show(v) for k, v in values.items() if k != grids.SEED}
         value = metrics(sweep.records[name]) if name in sweep.done else {}
         group = groups.setdefault(tuple(others.items()), [])
         group += [x for x in map(value.get, headline) if x is not None]

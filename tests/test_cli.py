@@ -76,6 +76,16 @@ def write(path, sources):
     nbformat.write(new.new_notebook(cells=cells, metadata=metadata), path)
 
 
+def assert_self_contained(page, folder):
+    """A page that loads nothing, tells no place, and puts every picture in words."""
+    text = page.read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "<script" not in text
+    assert text.count("<img") == text.count('alt="')
+    assert str(folder) not in text
+    assert str(Path.home()) not in text
+
+
 class Course:
     """A folder with lessons, and `lmlab` run in it as a process of its own."""
 
@@ -241,12 +251,7 @@ class TestRun:
         pages = [*ran.run.glob("*.html"), ran.folder / "runs" / "index.html"]
         assert len(pages) == 6
         for page in pages:
-            text = page.read_text(encoding="utf-8")
-            assert "://" not in text
-            assert "<script" not in text
-            assert text.count("<img") == text.count('alt="')
-            assert str(ran.folder) not in text
-            assert str(Path.home()) not in text
+            assert_self_contained(page, ran.folder)
 
     def test_the_page_of_a_lesson_shows_pictures_with_their_words(self, ran):
         text = (ran.run / "00_good.html").read_text(encoding="utf-8")
