@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lmlab.terminal import complain, explain
+from lmlab.runner.terminal import complain, explain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,7 +67,7 @@ def run(
 
     Executed notebooks, summary.csv and index.html go to a new folder under runs/.
     """
-    from lmlab import course
+    from lmlab.runner import course
 
     options = {"workers": jobs, "timeout": timeout}
     _leave(*course.run(names or [], profile, parameter or [], out, **options))
@@ -109,7 +109,7 @@ def sweep(
     plots, index.html, and in TensorBoard's view of hyperparameters. The table is
     written after each run, so that a sweep that is cut short keeps it.
     """
-    from lmlab import runs, sweep_runs, sweeps
+    from lmlab.runner import runs, sweep_runs, sweeps
 
     runs.check_backend(backend)
     planned = sweeps.plan(name, profile, parameter or [], most)
@@ -130,8 +130,8 @@ def compare(
     """
     from rich.console import Console
 
-    from lmlab import past_runs
-    from lmlab.compare import pairs, tables
+    from lmlab.runner import past_runs
+    from lmlab.runner.compare import pairs, tables
 
     console = Console()
     a, b = past_runs.load(run_a), past_runs.load(run_b)
@@ -152,7 +152,7 @@ def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
     Exercises come with their lesson. A notebook and its figures are replaced only
     when all of it ran.
     """
-    from lmlab import lessons, runs, terminal
+    from lmlab.runner import lessons, runs, terminal
 
     chosen = lessons.select(names or [], exercises=True)
     figures = lessons.folder().parent / "figures"
@@ -176,7 +176,7 @@ def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)]):
 
     The copy has no outputs. An earlier copy stays as it is: the next gets a number.
     """
-    from lmlab import lessons
+    from lmlab.runner import lessons
 
     lesson = lessons.find(name)
     copy = lessons.start(lesson)
@@ -216,7 +216,7 @@ def fetch(
 @app.command()
 def doctor():
     """Check Python, packages, device, memory, disk, data and kernel."""
-    from lmlab import doctor
+    from lmlab.runner import doctor
 
     good = True
     for finding in doctor.examine():
@@ -235,7 +235,7 @@ def _leave(signal, good):
 
 def main():
     """Entry point: errors are sentences, not tracebacks."""
-    from lmlab.lessons import LessonError
+    from lmlab.runner.lessons import LessonError
 
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack ✓
         stream.reconfigure(errors="replace")

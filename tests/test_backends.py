@@ -20,8 +20,8 @@ import psutil
 import pytest
 from test_cli import write
 
-from lmlab import backends, clusters, execute, kernels, results, runs
-from lmlab.lessons import LessonError, read_notebook
+from lmlab.runner import backends, clusters, execute, kernels, results, runs
+from lmlab.runner.lessons import LessonError, read_notebook
 
 distributed = pytest.importorskip("distributed")
 
@@ -338,7 +338,7 @@ class TestALostWorker:
 ASKS = """\
 import sys
 from pathlib import Path
-from lmlab import runs
+from lmlab.runner import runs
 
 if __name__ == "__main__":
     backend, lesson, *begun = sys.argv[1:]

@@ -19,8 +19,9 @@ import nbformat
 import psutil
 import pytest
 
-from lmlab import cli, record, runs
+from lmlab import cli, record
 from lmlab.files import publish
+from lmlab.runner import runs
 
 GOOD = [
     "seed: int = 0  # the seed\nlr: float = 0.1",

@@ -8,10 +8,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lmlab import past_runs
-from lmlab.compare import compare, pairs
-from lmlab.lessons import LessonError
 from lmlab.record import KEY
+from lmlab.runner import past_runs
+from lmlab.runner.compare import compare, pairs
+from lmlab.runner.lessons import LessonError
 
 VERSIONS = {"python": "3.11.7", "numpy": "2.4.6"}
 

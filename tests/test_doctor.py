@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lmlab import cli, doctor
+from lmlab import cli
+from lmlab.runner import doctor
 
 
 def only(findings):

@@ -3,8 +3,8 @@
 import nbformat
 import pytest
 
-from lmlab import lessons, parameters
-from lmlab.lessons import LessonError
+from lmlab.runner import lessons, parameters
+from lmlab.runner.lessons import LessonError
 
 PARAMETERS = """\
 epochs: int = 5  # passes over the training set
@@ -95,7 +95,9 @@ class TestFind:
         self, tmp_path, monkeypatch
     ):
         monkeypatch.delenv("LMLAB_NOTEBOOKS", raising=False)
-        monkeypatch.setattr(lessons, "__file__", str(tmp_path / "lmlab/lessons.py"))
+        monkeypatch.setattr(
+            lessons, "__file__", str(tmp_path / "lmlab/runner/lessons.py")
+        )
         with pytest.raises(LessonError, match=r"pip install -e \."):
             lessons.folder()
 

@@ -19,17 +19,9 @@ import nbformat
 import pytest
 from test_cli import Course, assert_self_contained, command, files, write
 
-from lmlab import (
-    figures,
-    grids,
-    hparams,
-    lessons,
-    parameters,
-    runs,
-    sweep_plots,
-    sweeps,
-)
-from lmlab.lessons import LessonError
+from lmlab import figures
+from lmlab.runner import grids, hparams, lessons, parameters, runs, sweep_plots, sweeps
+from lmlab.runner.lessons import LessonError
 
 PARAMETERS = """\
 seed: int = 0  # the seed

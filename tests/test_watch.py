@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lmlab import watch
-from lmlab.execute import Job
+from lmlab.runner import watch
+from lmlab.runner.execute import Job
 
 OK = {"status": "ok", "seconds": 3.21}
 FAILED = {"status": "failed", "seconds": 0.5}

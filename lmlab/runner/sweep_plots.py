@@ -4,7 +4,8 @@ import math
 import statistics
 from itertools import pairwise
 
-from lmlab import figures, grids
+from lmlab import figures
+from lmlab.runner import grids
 
 ACROSS = 2  # panels side by side
 TOLD = 6  # values of a parameter whose means the description gives

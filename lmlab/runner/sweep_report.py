@@ -7,7 +7,7 @@ import math
 import statistics
 from urllib.parse import quote
 
-from lmlab import grids, report, sweep_plots
+from lmlab.runner import grids, report, sweep_plots
 
 NOT_RUN = "not run"
 MANY = 40  # rows that a terminal shows in full

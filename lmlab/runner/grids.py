@@ -10,8 +10,8 @@ import math
 import re
 from collections import Counter
 
-from lmlab import parameters
-from lmlab.lessons import LessonError
+from lmlab.runner import parameters
+from lmlab.runner.lessons import LessonError
 
 SEED = "seed"  # the parameter that repeats a run, and changes nothing else
 MOST = 1000  # runs that are started without being asked for in so many words

@@ -2,7 +2,7 @@
 
 papermill alone calls a run good when the kernel died, the time ran out or a cell
 left early; here it is good only when its last cell ran. Nothing is written but in
-a scratch folder: what becomes of the result is decided by `lmlab.runs`.
+a scratch folder: what becomes of the result is decided by `lmlab.runner.runs`.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lmlab import kernels
+from lmlab.runner import kernels
 
 START_SECONDS = 60  # for a kernel to answer, on a busy machine
 QUIET_SECONDS = 60  # for the rest of a cell's output, after the cell has ended
@@ -34,7 +34,7 @@ class Job:
     one_thread: bool = False
     timeout: float | None = None
     parent: int = 0
-    mark: str = ""  # names the run to all its processes (lmlab.kernels)
+    mark: str = ""  # names the run to all its processes (lmlab.runner.kernels)
     environment: dict | None = None  # the settings to run under; None: this process's
 
     @property
@@ -109,7 +109,7 @@ def _run(job, progress, started):
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from lmlab.lessons import read_notebook
+    from lmlab.runner.lessons import read_notebook
 
     for noisy in ("papermill", "traitlets", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -206,7 +206,7 @@ def _write(notebook, path):
 def _serve(parent):
     """Leave Ctrl-C to the parent, and end when it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # held back by lmlab.runs until here
+    if hasattr(signal, "pthread_sigmask"):  # held back by lmlab.runner.runs until here
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def watch():

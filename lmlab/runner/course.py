@@ -1,6 +1,6 @@
 """Run lessons in parallel and sum up what they gave, in a folder of the run's own."""
 
-from lmlab import lessons, parameters, report, results, runs, terminal
+from lmlab.runner import lessons, parameters, report, results, runs, terminal
 
 
 def run(names, profile, assignments, out=None, *, workers=None, timeout=None):

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from lmlab.lessons import LessonError
+from lmlab.runner.lessons import LessonError
 
 ABSENT = "—"
 RUN = ("status", "error", "seconds", "commit")

@@ -4,8 +4,8 @@ import ast
 import json
 from pathlib import Path
 
-from lmlab import report
-from lmlab.lessons import LessonError, folder, read_notebook
+from lmlab.runner import report
+from lmlab.runner.lessons import LessonError, folder, read_notebook
 
 HINT = "Give a run's folder (runs/latest, say), its .run.json, or an executed .ipynb."
 

@@ -11,9 +11,9 @@ import os
 import signal
 import threading
 
-from lmlab import kernels
-from lmlab.backends import Futures
-from lmlab.lessons import LessonError
+from lmlab.runner import kernels
+from lmlab.runner.backends import Futures
+from lmlab.runner.lessons import LessonError
 
 LOCAL = "127.0.0.1:0"  # no other machine, any port
 CONNECT_SECONDS = 30  # for a cluster, and its first worker, to answer

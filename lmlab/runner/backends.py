@@ -14,8 +14,8 @@ from pathlib import Path
 
 from joblib.parallel import ParallelBackendBase
 
-from lmlab import kernels
-from lmlab.execute import Outcome, execute
+from lmlab.runner import kernels
+from lmlab.runner.execute import Outcome, execute
 
 PULSE_SECONDS = 1.0  # between two looks whether a run is still wanted
 

@@ -5,8 +5,8 @@ import shlex
 import time
 from dataclasses import replace
 
-from lmlab import grids, hparams, results, sweep_report, sweeps, terminal
 from lmlab.files import publish, publish_changed
+from lmlab.runner import grids, hparams, results, sweep_report, sweeps, terminal
 
 UP = ("../index.html", "all runs of this sweep")
 

@@ -11,7 +11,7 @@ def run(requests, keep, *, workers=None, timeout=None, backend="loky", done=()):
     """
     from rich.console import Console
 
-    from lmlab import runs, watch
+    from lmlab.runner import runs, watch
 
     console = Console()
     with runs.scratch_folder() as scratch:

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lmlab import grids, lessons, parameters, results, runs
 from lmlab.files import publish
-from lmlab.lessons import Lesson, LessonError
+from lmlab.runner import grids, lessons, parameters, results, runs
+from lmlab.runner.lessons import Lesson, LessonError
 
 PLAN = "sweep.json"
 # What makes a sweep another one, as a refusal names it.

@@ -58,7 +58,7 @@ def packages(lock=None):
     A package of the lock that is not installed is fine unless lmlab requires it:
     torch and TensorFlow are extras. A build tag (2.13.0+cpu) does not count.
     """
-    lock = lock or Path(__file__).resolve().parents[1] / "requirements.lock"
+    lock = lock or Path(__file__).resolve().parents[2] / "requirements.lock"
     if not lock.is_file():
         yield Finding("packages", False, f"there is no {lock.name}", "use a checkout")
         return
@@ -136,7 +136,7 @@ def memory(available=None):
 
 def disk():
     """Room and permission where runs and temporary files go."""
-    from lmlab import lessons
+    from lmlab.runner import lessons
 
     advice = "free some space, or use --out"
     yield _room("disk, runs", lessons.folder().parent / "runs", advice)
@@ -183,7 +183,7 @@ def _room(subject, place, advice):
 
 def kernel():
     """A kernel of this Python starts and answers."""
-    from lmlab import execute
+    from lmlab.runner import execute
 
     with tempfile.TemporaryDirectory(prefix="lmlab-") as scratch:
         job = execute.Job("kernel", Path(scratch) / "probe.ipynb", Path(scratch))

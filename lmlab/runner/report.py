@@ -196,7 +196,7 @@ def _output(output):
 def hide_places(text):
     """The text without this machine's folders: a page may be shown to others."""
     places = {
-        str(Path(__file__).resolve().parents[1]): ".",
+        str(Path(__file__).resolve().parents[2]): ".",
         os.getcwd(): ".",
         str(Path.home()): "~",
     }
@@ -211,7 +211,7 @@ def template(name):
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lmlab"),
+        loader=jinja2.PackageLoader("lmlab.runner"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from lmlab.lessons import LessonError, find, folder, read_notebook
+from lmlab.runner.lessons import LessonError, find, folder, read_notebook
 
 PROFILES = ("quick", "full")
 SCALARS = ("int", "float", "str", "bool")

@@ -17,11 +17,12 @@ import time
 import warnings
 from pathlib import Path
 
-from lmlab import kernels, threads
-from lmlab.execute import Job, Outcome, execute
+from lmlab import threads
 from lmlab.files import publish, publish_changed
-from lmlab.interrupts import Interrupted as Interrupted  # what `running` raises
-from lmlab.interrupts import held_back, interruptible
+from lmlab.runner import kernels
+from lmlab.runner.execute import Job, Outcome, execute
+from lmlab.runner.interrupts import Interrupted as Interrupted  # what `running` raises
+from lmlab.runner.interrupts import held_back, interruptible
 
 # What has to be installed for each, beside what always is.
 BACKENDS = {"loky": (), "dask": ("dask", "distributed"), "ray": ("ray",)}
@@ -71,7 +72,7 @@ def scratch_folder():
 
 def check_backend(name):
     """Raise LessonError for a backend that does not exist or is not installed."""
-    from lmlab.lessons import LessonError
+    from lmlab.runner.lessons import LessonError
 
     if name not in BACKENDS:
         raise LessonError(f"There is no backend {name!r}: {', '.join(BACKENDS)}.")
@@ -160,7 +161,7 @@ def _last_word(job):
 
 @contextlib.contextmanager
 def _cluster(name, jobs, workers):
-    from lmlab import clusters
+    from lmlab.runner import clusters
 
     opened = {"dask": clusters.dask, "ray": clusters.ray}[name]
     with contextlib.ExitStack() as stack:
@@ -177,7 +178,7 @@ def _on_a_cluster(jobs, workers, cluster):
     """The results of a cluster's workers, written where one of ours would have."""
     import joblib
 
-    from lmlab import backends
+    from lmlab.runner import backends
 
     at_a_time = cluster.at_a_time or min(workers or len(jobs), len(jobs))
     calls = []
@@ -217,8 +218,8 @@ def refresh(job, outcome, figures):
     """
     import nbformat
 
-    from lmlab.lessons import read_notebook
-    from lmlab.normalize import normalize
+    from lmlab.runner.lessons import read_notebook
+    from lmlab.runner.normalize import normalize
 
     if outcome.status != "ok":
         return outcome
@@ -237,7 +238,7 @@ def new_folder(chosen=None):
     An earlier run is never written over. Raises LessonError when the folder holds
     something already or cannot be written to.
     """
-    from lmlab.lessons import LessonError, folder
+    from lmlab.runner.lessons import LessonError, folder
 
     path = Path(chosen) if chosen else _unused(folder().parent / "runs")
     try:

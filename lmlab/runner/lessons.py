@@ -29,7 +29,7 @@ def folder():
     Raises LessonError when there is none, as in an install without the checkout.
     """
     chosen = os.environ.get("LMLAB_NOTEBOOKS")
-    path = Path(chosen) if chosen else Path(__file__).resolve().parents[1] / "notebooks"
+    path = Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "notebooks"
     if path.is_dir():
         return path.resolve()
     if chosen:

@@ -10,10 +10,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from lmlab import report
 from lmlab.files import publish
-from lmlab.lessons import folder
-from lmlab.runs import keep_figures
+from lmlab.runner import report
+from lmlab.runner.lessons import folder
+from lmlab.runner.runs import keep_figures
 
 PACKAGES = (
     "lmlab",
@@ -104,7 +104,7 @@ def keep(job, outcome, out, defaults, *, up=report.UP):
 def _keep_notebook(job, result, out, up):
     import nbformat
 
-    from lmlab.lessons import read_notebook
+    from lmlab.runner.lessons import read_notebook
 
     notebook = read_notebook(job.executed)
     result |= report.facts(notebook)

@@ -1,0 +1,1 @@
+"""What `lmlab run`, `sweep`, `compare` and `doctor` do: lessons run, kept, compared."""
