@@ -1,0 +1,251 @@
+"""GPT: a decoder-only Transformer in GPT-2's architecture; see lesson 08.
+
+Pre-norm blocks, learned positions, GELU in its tanh form, one matrix for the token
+embedding and the logits (Radford et al. 2019). `Config()` is GPT-2 with 124 M
+parameters. Shapes: ids (B, T), hidden states (B, T, C), logits (B, T, V).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lmlab.lean_loss import IGNORED, token_loss
+
+__all__ = ["GPT", "IGNORED", "Cache", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The shape of a GPT; the defaults are GPT-2's smallest (124 M parameters).
+
+    vocabulary: number of token ids; context: most tokens it can look at; layers:
+    blocks; heads per block; width: of the hidden states, a multiple of heads; dropout:
+    share of activations set to zero in training.
+    Raises ValueError, naming the field.
+    """
+
+    vocabulary: int = 50257
+    context: int = 1024
+    layers: int = 12
+    heads: int = 12
+    width: int = 768
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        for field in ("vocabulary", "context", "layers", "heads", "width"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"{field} must be a whole number from 1, got {value!r}"
+                )
+        if self.width % self.heads:
+            raise ValueError(
+                f"heads must divide width: got width={self.width}, heads={self.heads}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout!r}")
+
+
+class Cache:
+    """Keys and values of the tokens seen so far, in memory taken once.
+
+    batch_size rows of at most `length` tokens (None: the model's whole context).
+    padding (batch_size,): how many tokens at the left of each row are none; they are
+    attended to by nobody and take no position. After `model(ids, cache)` the cache
+    holds these ids too, and `cache.used` counts the tokens.
+    """
+
+    def __init__(self, model, batch_size=1, length=None, *, padding=None):
+        config, like = model.config, model.token_embedding.weight
+        self.length = config.context if length is None else length
+        if not 1 <= self.length <= config.context:
+            raise ValueError(
+                f"length must lie in 1 … context = {config.context}, got {length!r}"
+            )
+        shape = (
+            config.layers,
+            batch_size,
+            config.heads,
+            self.length,
+            config.width // config.heads,
+        )
+        self.keys = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        self.values = torch.zeros_like(self.keys)
+        self.used = 0
+        self.padding = None if padding is None else padding.to(like.device)
+
+    def extend(self, layer, k, v):
+        """Add k, v (B, H, T, D) of one layer; return all of its keys and values."""
+        end = self.used + k.shape[2]
+        self.keys[layer, :, :, self.used : end] = k
+        self.values[layer, :, :, self.used : end] = v
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def pick(self, rows):
+        """Keep these rows, in this order (LongTensor): beams fork and end."""
+        self.keys = self.keys.index_select(1, rows)
+        self.values = self.values.index_select(1, rows)
+        if self.padding is not None:
+            self.padding = self.padding[rows]
+
+
+class Attention(nn.Module):
+    """Causal self-attention with one matrix for queries, keys and values."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.heads, self.dropout = config.heads, config.dropout
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.output = nn.Linear(config.width, config.width)
+
+    def forward(self, x, mask, cache, layer):
+        """x (B, T, C) → (B, T, C); mask bool (…, T, S), or None for plain causal."""
+        B, T, C = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.heads, C // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, H, T, D) each
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)  # (B, H, S, D)
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            mask,
+            self.dropout if self.training else 0.0,
+            is_causal=mask is None and T > 1,
+        )
+        return self.output(out.transpose(1, 2).reshape(B, T, C))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config)
+        self.mlp_norm = nn.LayerNorm(config.width)
+        self.up = nn.Linear(config.width, 4 * config.width)
+        self.down = nn.Linear(4 * config.width, config.width)
+        self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+
+    def forward(self, x, mask=None, cache=None, layer=0):
+        """x (B, T, C) → (B, T, C)."""
+        x = x + self.drop(self.attention(self.attention_norm(x), mask, cache, layer))
+        hidden = F.gelu(self.up(self.mlp_norm(x)), approximate="tanh")  # (B, T, 4C)
+        return x + self.drop(self.down(hidden))
+
+
+class GPT(nn.Module):
+    """A GPT with new weights, drawn as GPT-2's were (from torch's global generator).
+
+    Matrices N(0, 0.02²), those that write into the residual stream divided by
+    √(2·layers), biases 0, norms 1. Every layer's weights are (out, in), as torch has
+    them; `lmlab.pretrained` reads and writes Hugging Face's layout.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
+        self.position_embedding = nn.Embedding(config.context, config.width)
+        self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.final_norm = nn.LayerNorm(config.width)
+        self._initialise()
+
+    def _initialise(self):
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                writes = name.endswith(("attention.output.weight", "down.weight"))
+                shrink = math.sqrt(2 * self.config.layers) if writes else 1.0
+                nn.init.normal_(parameter, std=0.02 / shrink)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, ids, cache=None):
+        """ids (B, T) whole numbers → logits (B, T, V) of each next token.
+
+        cache: what came before; the ids follow it, and are added to it.
+        Raises ValueError for ids that are no (B, T), out of range (looked at where that
+        is cheap: on the CPU), or more than the context or the cache holds; TypeError
+        for ids of a dtype that cannot count.
+        """
+        return F.linear(self.hidden(ids, cache), self.token_embedding.weight)
+
+    def hidden(self, ids, cache=None):
+        """The last hidden states (B, T, C), after the final norm; errors as above."""
+        used = 0 if cache is None else cache.used
+        self._check(ids, used, cache)
+        T = ids.shape[1]
+        positions, mask = _places(cache, used, T, ids.device)
+        x = self.drop(self.token_embedding(ids) + self.position_embedding(positions))
+        for layer, block in enumerate(self.blocks):
+            x = block(x, mask, cache, layer)
+        if cache is not None:
+            cache.used = used + T
+        return self.final_norm(x)
+
+    def loss(self, ids, targets, reduction="mean"):
+        """Cross-entropy in nats per token (reduction "mean"), or their "sum".
+
+        ids (B, T); targets (B, T): the token after each of ids, or IGNORED (−100) for
+        one that does not count. The mean is over the tokens that count (NaN if none
+        does). Logits of a large vocabulary are made a piece at a time, so that (B, T,
+        V) never exists. Errors as in forward.
+        """
+        if targets.shape != ids.shape:
+            raise ValueError(
+                f"targets must have the shape of ids, {tuple(ids.shape)}, "
+                f"got {tuple(targets.shape)}"
+            )
+        return token_loss(
+            self.hidden(ids).flatten(0, 1),
+            self.token_embedding.weight,
+            targets.flatten(),
+            reduction,
+        )
+
+    def num_parameters(self):
+        """How many numbers are trained (the tied matrix counts once)."""
+        return sum(p.numel() for p in self.parameters())
+
+    def _check(self, ids, used, cache):
+        if ids.dtype not in (torch.int64, torch.int32):
+            raise TypeError(f"ids must be int64 or int32, got {ids.dtype}")
+        if ids.ndim != 2 or 0 in ids.shape:
+            raise ValueError(f"ids must be (B, T), got {tuple(ids.shape)}")
+        room = self.config.context if cache is None else cache.length
+        if used + ids.shape[1] > room:
+            raise ValueError(
+                f"{used + ids.shape[1]} tokens do not fit: "
+                + (
+                    f"the model's context holds {room}; crop the ids"
+                    if room == self.config.context
+                    else f"this cache holds {room}; make a longer one"
+                )
+            )
+        if ids.device.type == "cpu":
+            low, high = (int(x) for x in ids.aminmax())
+            if low < 0 or high >= self.config.vocabulary:
+                raise ValueError(
+                    f"ids must lie in 0 … {self.config.vocabulary - 1}, the model's "
+                    f"vocabulary; got {low if low < 0 else high}"
+                )
+
+
+def _places(cache, used, T, device):
+    """Positions (T,) or (B, T), and the mask that causality alone does not give."""
+    positions = torch.arange(used, used + T, device=device)
+    padding = None if cache is None else cache.padding
+    if padding is None and (used == 0 or T == 1):
+        return positions, None
+    keys = torch.arange(used + T, device=device)
+    mask = keys <= positions[:, None]  # (T, S)
+    if padding is None:
+        return positions, mask
+    # A padding token attends to itself, so that no row of the softmax is empty.
+    seen = (keys >= padding[:, None, None]) | (keys == positions[:, None])  # (B, T, S)
+    return (positions - padding[:, None]).clamp(min=0), (mask & seen)[:, None]

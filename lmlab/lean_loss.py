@@ -1,0 +1,113 @@
+"""Cross-entropy over a large vocabulary without holding all of its logits.
+
+For N tokens and V ids the logits, their softmax and their gradient are three arrays of
+(N, V): for GPT-2's V = 50,257 they outweigh the model. But the gradient of the loss
+with respect to one row of logits, softmax − one-hot, needs that row alone. So the
+forward pass takes some rows, makes their logits, their losses and their gradients,
+folds these into those of the hidden states and of the matrix, and forgets the logits.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from lmlab.tiled import wider
+
+IGNORED = -100  # a target that does not count, as in torch
+PIECE = 1 << 24  # logits held at a time: 64 MiB in float32
+SMALL = 1 << 22  # below this many logits, torch's own cross-entropy is as good
+
+
+def token_loss(hidden, weight, targets, reduction="mean"):
+    """Cross-entropy of logits = hidden @ weight.T, in nats; mean or sum.
+
+    hidden (N, C), weight (V, C), targets (N,) in 0 … V − 1, or IGNORED for one that
+    does not count. Equal to F.cross_entropy on all the logits, in value and gradients.
+    Raises ValueError for another reduction, or a target out of range (on the CPU).
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
+    _check(targets, len(weight))
+    if targets.numel() * len(weight) <= SMALL:
+        logits = F.linear(hidden, weight)
+        logits = logits.to(wider(logits.dtype))
+        return F.cross_entropy(logits, targets, reduction=reduction)
+    counted = targets != IGNORED
+    kept = counted.sum()
+    total = _SumInPieces.apply(hidden, weight, targets)
+    return total / kept if reduction == "mean" else total
+
+
+class _SumInPieces(torch.autograd.Function):
+    """The sum of the losses; both gradients are ready when the forward pass ends."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, targets):
+        device, dtype = hidden.device.type, hidden.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        matrix = weight.to(dtype)
+        need_hidden, need_weight, _ = ctx.needs_input_grad
+        d_hidden = torch.empty_like(hidden) if need_hidden else None
+        d_weight = torch.zeros_like(weight, dtype=wider(dtype)) if need_weight else None
+        total = torch.zeros((), dtype=wider(dtype), device=hidden.device)
+        rows = max(1, PIECE // len(weight))
+        with torch.autocast(device, enabled=False):
+            for start in range(0, len(hidden), rows):
+                piece = slice(start, start + rows)
+                h = hidden[piece].to(dtype)
+                logits = (h @ matrix.T).to(wider(dtype))  # (rows, V)
+                losses, grad = _losses(logits, targets[piece])
+                total += losses.sum()
+                grad = grad.to(dtype)
+                if need_hidden:
+                    d_hidden[piece] = grad @ matrix
+                if need_weight:
+                    _add_product(d_weight, grad, h)
+        ctx.ready = d_hidden, d_weight, weight.dtype
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_total):
+        if ctx.ready is None:  # they were scaled in place: no copy of (V, C)
+            raise RuntimeError("this loss can go backward once; compute it again")
+        d_hidden, d_weight, of_weight = ctx.ready
+        ctx.ready = None
+        if d_hidden is not None:
+            d_hidden = d_hidden.mul_(d_total)
+        if d_weight is not None:
+            d_weight = d_weight.mul_(d_total).to(of_weight)
+        return d_hidden, d_weight, None
+
+
+def _losses(logits, targets):
+    """Losses (rows,) and, in the memory of logits, softmax − one-hot (rows, V)."""
+    counted = targets != IGNORED
+    safe = targets.where(counted, 0)[:, None]
+    chosen = logits.gather(1, safe)[:, 0]
+    log_sum = logits.logsumexp(1)
+    losses = (log_sum - chosen).where(counted, 0.0)
+    grad = logits.sub_(log_sum[:, None]).exp_()
+    grad.scatter_add_(1, safe, -torch.ones_like(safe, dtype=grad.dtype))
+    grad.mul_(counted[:, None])
+    return losses, grad
+
+
+def _add_product(total, grad, h):
+    """total (V, C) += gradᵀ (V, rows) @ h (rows, C), summed in float32."""
+    if h.dtype == total.dtype:
+        total.addmm_(grad.T, h)
+    else:
+        total += grad.T @ h
+
+
+def _check(targets, vocabulary):
+    if targets.device.type == "cpu":  # elsewhere it would wait for the device
+        wrong = targets[
+            ((targets < 0) & (targets != IGNORED)) | (targets >= vocabulary)
+        ]
+        if len(wrong):
+            raise ValueError(
+                f"targets must lie in 0 … {vocabulary - 1} or be {IGNORED}, "
+                f"got {int(wrong[0])}"
+            )
