@@ -159,7 +159,7 @@ class MultiHeadAttention(nn.Module):
         v = self._split(self.value(memory))  # (..., H, S, E)
         if self.rotary:
             T, S = q.shape[-2], k.shape[-2]
-            q = rotary(q, torch.arange(S - T, S, device=q.device))
+            q = rotary(q, range(S - T, S))
             k = rotary(k)
         if isinstance(mask, torch.Tensor) and 2 < mask.ndim <= x.ndim:
             mask = mask.unsqueeze(-3)  # (..., 1, T, S): the same for every head

@@ -3,10 +3,14 @@
 Attention treats its keys as a set: it needs to be told their order.
 """
 
+import functools
+
 import torch
 from torch import nn
 
 from lmlab.shapes import broadcasts
+
+KEPT_ROWS = 2**16  # `rotary` keeps no sines and cosines beyond this position
 
 
 def sinusoidal_positions(T, D, *, base=10000.0):
@@ -48,8 +52,9 @@ def rotary(x, positions=None, base=10000.0):
     """Rotate each pair of columns of x by its position (Su et al. 2021, eq. 34).
 
     x (..., T, D): columns 2i and 2i + 1 are a point in the plane, turned by the angle
-    position·ω_i with ω_i = base^(−2i/D). positions (T,) or any shape that broadcasts
-    to x's (..., T); None for 0 … T − 1. Returns x's shape and dtype.
+    position·ω_i with ω_i = base^(−2i/D). positions: None for 0 … T − 1, a range, or a
+    tensor (T,) or of any shape that broadcasts to x's (..., T). Sines and cosines of
+    None and of ranges are kept for the next call. Returns x's shape and dtype.
     The product of a rotated query and a rotated key depends on their positions only
     through the difference. (Some models, LLaMA among them, pair column i with
     i + D/2 instead: the same up to the order of the columns.)
@@ -59,18 +64,56 @@ def rotary(x, positions=None, base=10000.0):
     # Angles need float32 at least: in bfloat16, position 257 would be 256.
     exact = torch.promote_types(x.dtype, torch.float32)
     if positions is None:
-        positions = torch.arange(x.shape[-2], device=x.device)
-    positions = torch.as_tensor(positions, device=x.device)
-    if not broadcasts(positions.shape, x.shape[:-1]):
+        positions = range(x.shape[-2])
+    if isinstance(positions, range):
+        shape = (len(positions),)
+    else:
+        positions = torch.as_tensor(positions, device=x.device)
+        shape = positions.shape
+    if not broadcasts(shape, x.shape[:-1]):
         raise ValueError(
             f"positions must broadcast to {tuple(x.shape[:-1])}, x's shape without its "
-            f"last dimension, got {tuple(positions.shape)}"
+            f"last dimension, got {tuple(shape)}"
         )
-    angles = _angles(positions.to(exact), D, base)  # (..., T, D/2)
-    sin, cos = angles.sin(), angles.cos()
-    a, b = x[..., 0::2].to(exact), x[..., 1::2].to(exact)
-    turned = torch.stack([a * cos - b * sin, a * sin + b * cos], -1)  # (..., D/2, 2)
-    return turned.flatten(-2).to(x.dtype)
+    if _may_keep(positions):
+        first, end = positions.start, positions.stop
+        rows = max(64, 1 << (end - 1).bit_length())  # powers of two: few tables
+        turns = _table(rows, D, base, exact, x.device)[first:end]
+    else:
+        positions = torch.as_tensor(positions, device=x.device)
+        turns = _turns(positions.to(exact), D, base)
+    return _turned(x.to(exact), turns).to(x.dtype)
+
+
+def _may_keep(positions):
+    if not isinstance(positions, range) or positions.step != 1:
+        return False
+    inside = positions.start >= 0 and positions.stop <= KEPT_ROWS
+    return inside and not torch.compiler.is_compiling()
+
+
+@functools.lru_cache(maxsize=8)
+def _table(rows, D, base, dtype, device):
+    # Made in inference mode, it could not take part in training afterwards.
+    with torch.inference_mode(False), torch.no_grad():
+        return _turns(torch.arange(rows, dtype=dtype, device=device), D, base)
+
+
+def _turns(positions, D, base):
+    """Cosine and sine of each position's angles: (..., T, D/2, 2)."""
+    angles = _angles(positions, D, base)
+    return torch.stack([angles.cos(), angles.sin()], -1)
+
+
+def _turned(x, turns):
+    if x.device.type not in ("cpu", "cuda") or torch.compiler.is_compiling():
+        # Complex numbers, several times as fast, may be missing here.
+        (a, b), (cos, sin) = x.unflatten(-1, (-1, 2)).unbind(-1), turns.unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
+    x = x.contiguous()
+    x = x.clone() if x.storage_offset() % 2 else x  # a view begins at a whole pair
+    points = torch.view_as_complex(x.unflatten(-1, (-1, 2)))  # (..., T, D/2)
+    return torch.view_as_real(points * torch.view_as_complex(turns)).flatten(-2)
 
 
 def _angles(positions, D, base):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lmlab import devices
+from lmlab import devices, positions
 from lmlab.attention import (
     LearnedPositions,
     MultiHeadAttention,
@@ -444,6 +444,67 @@ def test_rotary_in_bfloat16_still_tells_far_positions_apart():
     assert not torch.equal(*at)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("first", [0, 3, 64, 200])
+def test_rotary_with_kept_turns_is_rotary_with_given_positions(dtype, first):
+    x = torch.randn(2, 70, 6).to(dtype)
+    for _ in range(2):  # the first call makes the table, the second finds it
+        kept = rotary(x, range(first, first + 70), base=500.0)
+        given = rotary(x, torch.arange(first, first + 70), base=500.0)
+        assert kept.dtype == dtype
+        torch.testing.assert_close(kept, given, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("places", [range(-2, 3), range(0, 10, 2), range(4, -1, -1)])
+def test_rotary_takes_any_range(places):
+    x = torch.randn(3, 5, 4)
+    torch.testing.assert_close(rotary(x, places), rotary(x, torch.tensor([*places])))
+
+
+def test_rotary_keeps_a_bounded_number_of_tables():
+    positions._table.cache_clear()
+    for length in range(1, 400):  # a decoder's growing prefix
+        rotary(torch.ones(length, 4))
+    assert positions._table.cache_info().currsize == 4  # 64, 128, 256, 512 rows
+    for D in range(2, 60, 2):
+        rotary(torch.ones(3, D))
+    info = positions._table.cache_info()
+    assert info.currsize == info.maxsize == 8
+    x, far = torch.ones(2, 4), range(2**40, 2**40 + 2)  # no table of a million million
+    torch.testing.assert_close(rotary(x, far), rotary(x, torch.tensor([*far])))
+    assert positions._table.cache_info().misses == info.misses
+
+
+def test_rotary_trains_after_inference_and_keeps_no_graph():
+    positions._table.cache_clear()
+    x = torch.randn(3, 4, requires_grad=True)
+    with torch.inference_mode():
+        rotary(x)
+    rotary(x).sum().backward()  # an inference tensor could not be saved for this
+    assert x.grad is not None
+    table = positions._table(64, 4, 10000.0, torch.float32, x.device)
+    assert not table.requires_grad
+    assert not table.is_inference()
+
+
+def test_rotary_of_views_and_without_complex_numbers(monkeypatch):
+    flat = torch.randn(60)
+    views = flat[1:25].view(2, 3, 4), flat.view(3, 4, 5).mT[..., :2], flat[:24:2]
+    for x in (*views[:2], views[2].view(3, 4)):
+        turned = rotary(x)
+        torch.testing.assert_close(turned, rotary(x.clone()))
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        torch.testing.assert_close(turned, rotary(x))
+        monkeypatch.undo()
+
+
+def test_rotary_on_a_device_of_its_own():
+    x = rotary(torch.ones(2, 3, 4, device="meta"))
+    assert x.device.type == "meta"
+    assert x.shape == (2, 3, 4)
+    assert rotary(torch.ones(2, 3, 4)).device.type == "cpu"
+
+
 def test_learned_positions():
     table = LearnedPositions(6, 4)
     x = torch.randn(2, 3, 4)
@@ -464,6 +525,10 @@ def test_learned_positions():
         (lambda: rotary(torch.ones(4, 5)), "last dimension of x must be even, got 5"),
         (
             lambda: rotary(torch.ones(2, 4, 6), torch.arange(3)),
+            r"positions must broadcast to \(2, 4\).*got \(3,\)",
+        ),
+        (
+            lambda: rotary(torch.ones(2, 4, 6), range(3)),
             r"positions must broadcast to \(2, 4\).*got \(3,\)",
         ),
         (lambda: MultiHeadAttention(9, 3, rotary=True), "even key_width, got 3"),
