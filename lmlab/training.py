@@ -1,0 +1,244 @@
+"""The training loop of lessons 08, 09 and later; derived piece by piece in lesson 08.
+
+    recipe = Recipe(steps=500, lr=1e-3, batch_size=12)
+    batches = blocks(ids, context=64, batch_size=12)
+    history = fit(model, batches, recipe, validation=held_out, folder="out")
+
+Any module with `loss(inputs, targets)` can be trained: the mean over the targets that
+are not −100. A killed run resumes from its last checkpoint and ends, on a CPU, with
+the same numbers bit for bit. Under `torchrun --nproc_per_node=2` the same call trains
+on two processes (`lmlab.distributed`).
+"""
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+
+import torch
+
+from lmlab import checkpoints
+from lmlab.batches import blocks, check, counted, windows
+from lmlab.checkpoints import CheckpointError
+from lmlab.distributed import join
+from lmlab.evaluation import (
+    evaluate,
+    in_order,
+    measure,
+    of_config,
+    own_random_numbers,
+)
+from lmlab.journal import Journal
+from lmlab.recipe import History, Recipe
+from lmlab.updates import Updates, parameter_groups
+
+__all__ = [
+    "CheckpointError",
+    "History",
+    "Recipe",
+    "TrainingError",
+    "blocks",
+    "evaluate",
+    "fit",
+    "parameter_groups",
+    "windows",
+]
+
+BEST = "best" + checkpoints.SUFFIX
+_DTYPES = {list[int]: torch.int64, list[float]: torch.float64}
+EVALUATED = 4096  # tokens at a time, if a training batch is not larger
+
+
+class TrainingError(RuntimeError):
+    """The training cannot go on; the message names the step."""
+
+
+def fit(
+    model, batches, recipe, *, validation=None, folder=None, resume=False,
+    device="cpu", tensorboard=None, log=None,
+):  # fmt: skip
+    """Train the model in place, on the device, and return the History.
+
+    batches: a pure function of the step, from 0, that returns (inputs, targets) of one
+    update, recipe.batch_size rows, as `blocks` makes them; targets that are −100 don't
+    count. More parts, such as masks, go to model.loss as they are.
+    validation: ids (N,) or a list of batches, measured as recipe.evaluate_every says.
+    folder: for checkpoints, and for the weights of the lowest validation loss, in
+    best.safetensors. resume: go on from the newest checkpoint in the folder, if there
+    is one; without it, a folder that holds checkpoints is refused.
+    tensorboard: a folder for curves. log(record) is called after each update with a
+    dict of step, loss, lr, grad_norm, seconds, tokens_per_second, and validation_loss
+    when there is one.
+    Dropout's random numbers depend on recipe.seed, the step and the process alone; the
+    caller's generators stay as they were.
+    Raises ValueError for what cannot be trained, CheckpointError for what cannot be
+    resumed or saved, and TrainingError, with the last checkpoint untouched, when loss
+    or gradient is no longer finite.
+    """
+    ranks, device = join(device)
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with own_random_numbers(device):
+            run = _Run(model, batches, recipe, validation, folder, ranks, device)
+            run.start(resume)
+            steps, watching = recipe.steps, ranks.first
+            with Journal(
+                run.step, steps, watching=watching, tensorboard=tensorboard, log=log
+            ) as journal:
+                while run.step < steps:
+                    journal.note(run.advance())
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return run.history
+
+
+class _Run:
+    """One training: what it works on, and how far it has come."""
+
+    def __init__(self, model, batches, recipe, validation, folder, ranks, device):
+        self.model, self.recipe, self.batches = model.to(device), recipe, batches
+        self.ranks, self.device = ranks, device
+        self.step, self.history = 0, History()
+        self.folder = None if folder is None else Path(folder)
+        self.vocabulary = of_config(model, "vocabulary")
+        self.updates = Updates(model, recipe, device, ranks)
+        first = self.batch(0)
+        self.about = self.describe(first)
+        self.validation = None
+        if validation is not None:
+            tokens = first[0][0].numel()
+            rows = max(recipe.batch_size // recipe.accumulate, EVALUATED // tokens)
+            self.validation = in_order(validation, tokens, rows)
+
+    def batch(self, step):
+        """The global batch of a step, checked."""
+        rows, where = self.recipe.batch_size, f"batch of step {step + 1}"
+        return check(self.batches(step), rows, self.vocabulary, where)
+
+    def describe(self, first):
+        """What must be the same when a run is resumed, as JSON gives it back."""
+        again = self.batch(0)
+        if not all(torch.equal(a, b) for a, b in zip(first, again)):
+            raise ValueError(
+                "batches must be a pure function of the step: two calls for step 0 "
+                "differ, so that no run could be resumed or shared among processes"
+            )
+        config = getattr(self.model, "config", None)
+        free = ("checkpoint_every", "keep")  # these change no number
+        about = {
+            "recipe": {k: v for k, v in asdict(self.recipe).items() if k not in free},
+            "model": asdict(config) if is_dataclass(config) else {},
+            "data": {
+                "shape of a batch": str([tuple(x.shape) for x in first]),
+                "first batch": _digest(first),
+            },
+        }
+        return json.loads(json.dumps(about, default=str))
+
+    def start(self, resume):
+        """From the beginning, or from the newest checkpoint; all ranks alike."""
+        there = checkpoints.found(self.folder) if self.folder else []
+        if there and not resume:
+            raise CheckpointError(
+                f"{self.folder} holds a training already, at {there[-1].stem}: "
+                "resume=True goes on with it; to begin anew choose another folder"
+            )
+        if there:
+            self.restore(there[-1])
+        self.ranks.agree("model, recipe, data or checkpoint", [self.step, self.about])
+        self.ranks.copy_from_first_(checkpoints.model_tensors(self.model).values())
+        self.model.train()
+
+    def restore(self, path):
+        """Go on from a checkpoint of the same training."""
+        tensors, about = checkpoints.read(path)
+        for part, here in self.about.items():
+            differences = checkpoints.compare(about.get(part, {}), here)
+            if differences:
+                raise CheckpointError(
+                    f"{path} cannot be resumed, the {part} differs: {differences}"
+                )
+        checkpoints.restore_model(self.model, tensors, path)
+        checkpoints.restore_optimizer(self.model, self.updates.optimizer, tensors)
+        self.updates.scaler.load_state_dict(about["scaler"])
+        self.history = History(
+            **{f.name: tensors[f"history.{f.name}"].tolist() for f in fields(History)}
+        )
+        self.step = about["step"]
+
+    def save(self):
+        """Write a checkpoint."""
+        tensors = {
+            **checkpoints.model_tensors(self.model),
+            **checkpoints.optimizer_tensors(self.model, self.updates.optimizer),
+        }
+        for f in fields(History):
+            values = getattr(self.history, f.name)
+            tensors[f"history.{f.name}"] = torch.tensor(values, dtype=_DTYPES[f.type])
+        about = self.about | {"scaler": self.updates.scaler.state_dict()}
+        checkpoints.save(self.folder, self.step, tensors, about, keep=self.recipe.keep)
+
+    def advance(self):
+        """One update with all that belongs to it; returns its record."""
+        started = time.perf_counter()
+        rate, batch = self.recipe.rate(self.step), self.batch(self.step)
+        loss, norm = self.updates.loss(batch, self.step)
+        self.must_be_finite(loss, norm)
+        self.updates.apply(norm, rate)
+        self.step += 1
+        tokens = counted(batch[1])
+        took = time.perf_counter() - started
+        seconds = took + (self.history.seconds or [0.0])[-1]
+        self.history.add(self.step, loss, rate, norm, tokens, seconds)
+        record = {"step": self.step, "loss": loss, "lr": rate, "grad_norm": norm}
+        record |= {"seconds": seconds, "tokens_per_second": tokens / took}
+        if self.validation is not None and self.due(self.recipe.evaluate_every):
+            record["validation_loss"] = self.evaluate()
+        due = self.due(self.recipe.checkpoint_every)
+        if self.folder and self.ranks.first and due:
+            self.save()
+        return record
+
+    def due(self, every):
+        """Whether something that is done every so many steps is to be done now."""
+        last = self.step == self.recipe.steps
+        return last or (every is not None and self.step % every == 0)
+
+    def must_be_finite(self, loss, norm):
+        """Stop before anything bad reaches the weights."""
+        skipped = self.updates.scaler.is_enabled()  # float16 leaves such updates out
+        if math.isfinite(loss) and (math.isfinite(norm) or skipped):
+            return
+        what = "gradient" if math.isfinite(loss) else "loss"
+        kept = f"; what is in {self.folder} is untouched" if self.folder else ""
+        self.updates.forget()
+        raise TrainingError(
+            f"the {what} of step {self.step + 1} is not finite (loss {loss}, gradient "
+            f"norm {norm}). The weights are those of step {self.step}{kept}. Try a "
+            "lower lr, a longer warmup or clip=1.0, or look at this step's batch"
+        )
+
+    def evaluate(self):
+        """Measure the validation loss, and keep the weights if it is the lowest."""
+        loss = measure(
+            self.model, self.validation, self.updates.autocast, self.device, self.ranks
+        )
+        best, history = self.history.best, self.history
+        history.validation_steps.append(self.step)
+        history.validation_losses.append(loss)
+        better = best is None or loss < best[1]
+        if better and self.folder and self.ranks.first:
+            tensors = checkpoints.model_tensors(self.model)
+            about = self.about | {"step": self.step, "validation_loss": loss}
+            checkpoints.write(self.folder / BEST, tensors, about)
+        return loss
+
+
+def _digest(batch):
+    digest = hashlib.blake2b(digest_size=8)
+    for part in batch:
+        digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,105 @@
+"""One update of the weights: gradients of a batch, clipping, AdamW."""
+
+import numpy as np
+import torch
+
+from lmlab import devices
+from lmlab.batches import counted
+from lmlab.evaluation import autocast_for
+
+
+def parameter_groups(model, weight_decay):
+    """Two groups for AdamW: matrices, which decay, and the rest, which does not.
+
+    A matrix has two dimensions or more. Embeddings are matrices too: GPT-2's token
+    embedding is also its output layer, which wants decay, and nanoGPT's rule is the
+    same. Biases and the scales of norms are vectors: pulling them to 0 would only
+    change what the layer computes. What requires no gradient is left out.
+    Raises ValueError when nothing is left to train.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise ValueError("the model has no parameter to train (requires_grad)")
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+class Updates:
+    """A model with its optimiser, on a device, as one of the ranks of a training."""
+
+    def __init__(self, model, recipe, device, ranks):
+        self.model, self.recipe, self.device, self.ranks = model, recipe, device, ranks
+        ranks.share(recipe.batch_size // recipe.accumulate, "batch_size / accumulate")
+        self.autocast = autocast_for(recipe.precision, device)
+        half = devices.choose_precision(recipe.precision, device.type)[0] == "float16"
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(model, recipe.weight_decay),
+            lr=recipe.lr,
+            betas=recipe.betas,
+            fused=device.type in ("cpu", "cuda"),  # one pass over the weights
+        )
+        groups = self.optimizer.param_groups
+        self.trained = [p for group in groups for p in group["params"]]
+
+    def loss(self, batch, step):
+        """(loss, gradient norm) of the whole batch; the gradients are left in place.
+
+        Both are floats. Call `apply` next, or `forget`.
+        """
+        tokens = counted(batch[1])
+        if not tokens:
+            raise ValueError(f"batch of step {step + 1}: no target counts")
+        _seed(self.recipe.seed, step, self.ranks.rank)
+        loss = self._backward(batch, tokens)
+        gradients = [p.grad for p in self.trained]
+        self.ranks.sum_([*gradients, loss])
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        return tuple(torch.stack([loss, norm]).tolist())  # a GPU is waited for once
+
+    def _backward(self, batch, tokens):
+        """Gradients of this rank's share of the loss; returns that share.
+
+        Each piece weighs as many targets as it holds of the global batch's, so that
+        the sum over pieces and ranks is the mean over all tokens.
+        """
+        size = len(batch[0]) // self.recipe.accumulate
+        total = torch.zeros((), device=self.device)
+        for start in range(0, len(batch[0]), size):
+            piece = [x[start : start + size][self.ranks.share(size)] for x in batch]
+            weight = counted(piece[1]) / tokens
+            if not weight:
+                continue
+            with self.autocast():
+                loss = self.model.loss(*devices.to_device(piece, self.device))
+            loss = loss * weight
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        for parameter in self.trained:
+            if parameter.grad is None:  # the ranks must agree on what they sum
+                parameter.grad = torch.zeros_like(parameter)
+        return total
+
+    def apply(self, norm, rate):
+        """Clip gradients that are `norm` long, and change the weights."""
+        clip = self.recipe.clip
+        if clip is not None and norm > clip:
+            torch._foreach_mul_([p.grad for p in self.trained], clip / norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.scaler.step(self.optimizer)  # float16: not if a gradient overflowed
+        self.scaler.update()
+        self.forget()
+
+    def forget(self):
+        """Drop the gradients."""
+        self.optimizer.zero_grad()
+
+
+def _seed(seed, step, rank):
+    """Seed torch for one step of one rank: no state of generators need be saved."""
+    words = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
+    torch.manual_seed(int(words[0]))
