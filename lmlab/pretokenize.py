@@ -1,0 +1,94 @@
+"""Cut a text into words as GPT-2 does: no token ever reaches over such a cut.
+
+Lesson 07 derives the pattern piece by piece. Every character is part of exactly one
+word, so the words joined are the text again. `stream` gives the same words for a text
+that comes in pieces, and holds one piece of it at a time.
+
+Which characters are letters and numbers is what the `regex` package's Unicode tables
+say; libraries with older tables see a newly assigned letter as a sign.
+"""
+
+import codecs
+
+import regex
+
+# GPT-2 (Radford et al. 2019), encoder.py. A run of white space leaves its last space
+# to the word that follows: \s+(?!\S) steps back by one where \S follows.
+PATTERN = regex.compile(
+    r"'s|'t|'re|'ve|'m|'ll|'d"
+    r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+"
+    r"|\s+(?!\S)|\s+"
+)
+LOOK_AHEAD = 2  # of an apostrophe: is it 're or ' alone? No alternative looks further
+PIECE = 1 << 20  # characters that are cut at a time
+
+
+def words(text):
+    """The words of a text, in order, as a list of str."""
+    return PATTERN.findall(text)
+
+
+def pieces(text, size=PIECE):
+    """Yield the text in slices of `size` characters."""
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
+
+
+def stream(pieces):
+    """Yield lists of words: together, the words of the pieces joined to one text.
+
+    pieces: an iterable of str, cut anywhere. Holds about one piece, or the longest
+    word when that is longer.
+    """
+    held, length, enough = [], 0, 0
+    for piece in pieces:
+        held.append(piece)
+        length += len(piece)
+        if length < enough:  # a word of many pieces is not looked at for each of them
+            continue
+        text = "".join(held)
+        found, cut = _settled(text)
+        if found:
+            yield found
+        held, length = [text[cut:]], len(text) - cut
+        enough = 2 * length
+    if length:
+        yield words("".join(held))
+
+
+def _settled(text):
+    """The words that no further text could change, and where they end.
+
+    A word may look LOOK_AHEAD characters on and no word looks back, so what comes
+    after a settled word is cut as if it stood alone.
+    """
+    found, cut = words(text), len(text)
+    while found and cut + LOOK_AHEAD > len(text):
+        cut -= len(found.pop())
+    return found, cut
+
+
+def read(path, size=PIECE):
+    """Yield a UTF-8 file's text in pieces of about `size` bytes, as it stands there.
+
+    Neither line ends nor a byte order mark are touched. Raises ValueError for an
+    empty file, and for bytes that are not UTF-8, with their place.
+    """
+    decoder, count = codecs.getincrementaldecoder("utf-8")(), 0
+    with open(path, "rb") as file:
+        while True:
+            piece = file.read(size)
+            count += len(piece)
+            try:
+                yield decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                at = count - len(error.object) + error.start
+                byte = error.object[error.start]
+                raise ValueError(
+                    f"{path} is not UTF-8: byte {at:,} is 0x{byte:02x} "
+                    f"({error.reason}). Convert the file to UTF-8 first"
+                ) from None
+            if not piece:
+                break
+    if not count:
+        raise ValueError(f"{path} is empty: there is no text in it")
