@@ -9,7 +9,6 @@ give them, which decides ties. `learn` makes that library's merges, one for one.
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-LONG = 100  # symbols of a word from which a queue finds the next merge sooner
 CACHED_WORDS = 1 << 17  # then the cache starts anew
 CACHED_LENGTH = 64  # characters; a longer word hardly ever comes twice
 
@@ -128,27 +127,9 @@ def apply(word, ranks):
     """The word (a list of ids) with every merge made that can be made.
 
     ranks: {pair: (rank, new id)}. The merge learnt first goes first; of its places,
-    the leftmost. Takes time n² of n symbols for a short word, n log n for a long one.
-    """
-    if len(word) > LONG:
-        return _apply_with_queue(word, ranks)
-    word = list(word)
-    never = (len(ranks) + 1, None)
-    while len(word) > 1:
-        found = [ranks.get(pair, never) for pair in pairwise(word)]
-        best = min(found)
-        if best is never:
-            break
-        i = found.index(best)
-        word[i : i + 2] = [best[1]]
-    return word
-
-
-def _apply_with_queue(word, ranks):
-    """The same, with a queue of (rank, place) and links between the symbols left.
-
-    A symbol that was merged into its left neighbour is None. A queued merge counts only
-    while its place still begins its pair.
+    the leftmost. Takes time n log n for n symbols: a queue of (rank, place) and links
+    between the symbols left. A symbol merged into its left neighbour becomes None; a
+    queued merge counts only while its place still begins its pair.
     """
     word, size = list(word), len(word)
     after, before = list(range(1, size + 1)), list(range(-1, size - 1))
