@@ -1,7 +1,5 @@
 """Batches of a long text: pure functions of the step, or all of it in order."""
 
-import operator
-
 import numpy as np
 import torch
 
@@ -104,10 +102,7 @@ def _text(ids, context):
 
 
 def _count(name, value):
-    try:
-        value = operator.index(value)
-    except TypeError:
-        value = 0
-    if isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number from 1")
-    return value
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
+    return int(value)

@@ -175,7 +175,7 @@ def _shapes(tensors):
 
 def compare(there, here, limit=3):
     """What differs between two dicts, as a text for an error message; "" if nothing."""
-    names = [n for n in {**there, **here} if there.get(n) != here.get(n)]
+    names = [n for n in {**here, **there} if there.get(n) != here.get(n)]
     said = [
         f"{n} is {there.get(n, 'missing')} there and {here.get(n, 'missing')} here"
         for n in names[:limit]

@@ -62,8 +62,8 @@ class Curves:
 
     TensorBoard's own records; torch's writer would import TensorFlow, for seconds.
 
-    step: where the run goes on; what an earlier process logged at later steps, and a
-    resumed run repeats, is dropped by TensorBoard.
+    step: the last one of a run that is resumed; of the later ones, which come again,
+    TensorBoard drops what an earlier process logged.
     """
 
     def __init__(self, folder, step=0):
@@ -78,7 +78,7 @@ class Curves:
         self._write(file_version="brain.Event:2")
         if step:
             started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._write(step=step, session_log=started)
+            self._write(step=step + 1, session_log=started)
 
     def add(self, step, values):
         """Log {tag: number} at a step; TensorBoard can show it at once."""

@@ -58,7 +58,7 @@ class Updates:
         self.ranks.sum_([*gradients, loss])
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        return tuple(torch.stack([loss, norm]).tolist())  # a GPU is waited for once
+        return tuple(torch.stack([loss, norm.to(loss)]).tolist())  # a GPU waits once
 
     def _backward(self, batch, tokens):
         """Gradients of this rank's share of the loss; returns that share.
@@ -77,7 +77,7 @@ class Updates:
                 loss = self.model.loss(*devices.to_device(piece, self.device))
             loss = loss * weight
             self.scaler.scale(loss).backward()
-            total += loss.detach()
+            total = total + loss.detach()
         for parameter in self.trained:
             if parameter.grad is None:  # the ranks must agree on what they sum
                 parameter.grad = torch.zeros_like(parameter)

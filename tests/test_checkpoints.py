@@ -1,0 +1,232 @@
+"""lmlab.checkpoints: whole or not at all, whatever happens while one is written."""
+
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from lmlab import checkpoints
+from lmlab.checkpoints import CheckpointError
+from lmlab.gpt import GPT, Config
+
+TENSORS = {"model.weight": torch.arange(6.0).reshape(2, 3), "step": torch.tensor(7)}
+
+
+class Tied(nn.Module):
+    """Shared weights, a buffer that is saved and one that is not, several dtypes."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embedding = nn.Embedding(5, 3)
+        self.output = nn.Linear(3, 5, bias=False)
+        self.output.weight = self.embedding.weight
+        self.scale = nn.Parameter(torch.randn(2, 2).bfloat16())
+        self.norm = nn.BatchNorm1d(3)
+        self.norm.running_mean += seed
+        self.register_buffer("mask", torch.ones(3), persistent=False)
+
+
+def optimizer_of(model):
+    return torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+
+
+def take_steps(model, optimizer, number):
+    for _ in range(number):
+        sum((p.float() ** 2).sum() for p in model.parameters()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
+    model, other = Tied(1), Tied(2)
+    optimizer = optimizer_of(model)
+    take_steps(model, optimizer, 3)
+    path = checkpoints.save(
+        tmp_path,
+        3,
+        checkpoints.model_tensors(model)
+        | checkpoints.optimizer_tensors(model, optimizer),
+        {"loss": 0.1 + 0.2, "name": "grüße"},
+    )
+    assert path.name == "step-00000003.safetensors"
+    tensors, about = checkpoints.read(path)
+    assert about == {"loss": 0.1 + 0.2, "name": "grüße", "step": 3, "format": 1}
+    assert "model.output.weight" not in tensors  # the embedding's, once
+    assert "model.mask" not in tensors
+    checkpoints.restore_model(other, tensors, path)
+    assert other.output.weight is other.embedding.weight
+    for (name, expected), found in zip(
+        model.state_dict().items(), other.state_dict().values()
+    ):
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected), name
+    again = optimizer_of(other)
+    checkpoints.restore_optimizer(other, again, tensors)
+    take_steps(model, optimizer, 2)
+    take_steps(other, again, 2)
+    for expected, found in zip(model.parameters(), other.parameters()):
+        assert torch.equal(found, expected)
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for step in (9, 10, 100, 1000):
+        checkpoints.save(tmp_path, step, TENSORS, {}, keep=3)
+    assert [p.stem for p in checkpoints.found(tmp_path)] == [
+        "step-00000010",
+        "step-00000100",
+        "step-00001000",
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        p.name for p in checkpoints.found(tmp_path)
+    )
+
+
+def test_a_checkpoint_runs_no_code_and_anyone_can_read_it(tmp_path):
+    from safetensors import safe_open
+
+    path = checkpoints.save(tmp_path, 1, TENSORS, {})
+    with safe_open(path, "np") as file:
+        assert file.get_tensor("model.weight").tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert json.loads(file.metadata()["lmlab"])["step"] == 1
+
+
+# --- Written whole or not at all ------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a limit on the size of files")
+def test_a_write_that_fails_leaves_the_last_good_one(tmp_path):
+    import resource
+
+    checkpoints.save(tmp_path, 1, TENSORS, {})
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    large = {"model.weight": torch.zeros(300_000)}
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, kept[1]))  # as a full disk
+    try:
+        with pytest.raises(CheckpointError) as caught:
+            checkpoints.save(tmp_path, 2, large, {}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    assert "cannot write" in str(caught.value)
+    assert "step-00000001.safetensors, is untouched. Make room" in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    checkpoints.save(tmp_path, 2, large, {}, keep=1)
+    assert [p.stem[-1] for p in checkpoints.found(tmp_path)] == ["2"]
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("here already")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        checkpoints.save(tmp_path / "file" / "run", 1, TENSORS, {})
+    assert (tmp_path / "file").read_text() == "here already"
+
+
+SAVES = """
+import sys, torch
+from lmlab import checkpoints
+for step in range(1, 100_000):
+    tensors = {"model.weight": torch.full((500_000,), float(step))}
+    checkpoints.save(sys.argv[1], step, tensors, {})
+    print(step, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", SAVES, tmp_path], stdout=subprocess.PIPE, text=True
+        ) as process:
+            for line in process.stdout:
+                if line == "3\n":
+                    time.sleep(random.uniform(0, 0.02))  # somewhere in a later save
+                    process.send_signal(signal.SIGKILL)
+        found = checkpoints.found(tmp_path)
+        assert found
+        for path in found:
+            tensors, about = checkpoints.read(path)
+            assert (tensors["model.weight"] == about["step"]).all()
+            assert about["step"] == int(path.stem[5:])
+    # What was being written when the process died goes with the next save.
+    (tmp_path / checkpoints.PARTIAL).mkdir(exist_ok=True)
+    (tmp_path / checkpoints.PARTIAL / "step-9.safetensors").write_bytes(b"half")
+    checkpoints.save(tmp_path, 99_999_999, TENSORS, {})
+    assert all(path.suffix == ".safetensors" for path in tmp_path.iterdir())
+
+
+# --- Files that are no checkpoint -----------------------------------------------------
+
+
+def damaged(whole):
+    """{what happened to the file: (its bytes, what is said)}."""
+    return {
+        "cut short": (whole[:-5], "damaged or cut short"),
+        "cut in its header": (whole[:40], "damaged or cut short"),
+        "empty": (b"", "damaged or cut short"),
+        "text": (b"these are not the weights you are looking for", "damaged"),
+        "a pickle": (pickle.dumps({"model": [1.0]}), "is a pickle, which can run"),
+        "an old pickle": (pickle.dumps({"model": [1.0]}, protocol=0), "damaged"),
+        "torch.save's": (b"PK\x03\x04" + whole, "is a pickle, which can run"),
+    }
+
+
+@pytest.mark.parametrize("what", damaged(b""))
+def test_a_damaged_file_says_so(tmp_path, what):
+    path = checkpoints.save(tmp_path, 1, TENSORS, {})
+    content, said = damaged(path.read_bytes())[what]
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=said):
+        checkpoints.read(path)
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("the pickle was loaded",))
+
+    path = tmp_path / "step-00000001.safetensors"
+    torch.save({"model": Trap()}, path)
+    with pytest.raises(CheckpointError, match="is a pickle"):
+        checkpoints.read(path)
+
+
+def test_weights_without_a_training_say_so(tmp_path):
+    save_file({"weight": torch.ones(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="no checkpoint of a training"):
+        checkpoints.read(tmp_path / "model.safetensors")
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(CheckpointError, match=r"cannot read .*No such file"):
+        checkpoints.read(tmp_path / "step-1.safetensors")
+    with pytest.raises(CheckpointError, match=r"cannot read .*directory"):
+        checkpoints.read(tmp_path)
+    assert checkpoints.found(tmp_path / "nowhere") == []
+
+
+def test_a_model_of_another_shape_is_named_and_left_as_it_was(tmp_path):
+    small = GPT(Config(vocabulary=23, context=8, layers=1, heads=2, width=12))
+    large = GPT(Config(vocabulary=23, context=8, layers=2, heads=2, width=16))
+    path = checkpoints.save(tmp_path, 1, checkpoints.model_tensors(small), {})
+    before = [p.clone() for p in large.parameters()]
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.load_model(large, path)
+    said = str(caught.value)
+    assert "is of another model" in said
+    assert "token_embedding.weight is (23, 12) torch.float32 there" in said
+    assert "and (23, 16) torch.float32 here" in said
+    assert "more" in said
+    assert all(map(torch.equal, before, large.parameters()))
+    twin = GPT(small.config)
+    assert checkpoints.load_model(twin, path)["step"] == 1
+    assert all(map(torch.equal, small.parameters(), twin.parameters()))
