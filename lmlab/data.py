@@ -37,16 +37,18 @@ class Dataset:
     """What is known about a data set before it is read.
 
     read(dataset, paths) makes the arrays. sources are base URLs, asked in order; a
-    file's address is base + its name. A data set without files is embedded.
+    file's address is base + its name. A data set without files is embedded; instead
+    names the embedded one that serves as well where there is no network.
     """
 
     name: str
     about: str
     licence: str
     source: str
-    read: Callable[["Dataset", list[Path]], "Images"]
+    read: Callable[["Dataset", list[Path]], "Images"] | None  # None: a text
     files: tuple[File, ...] = ()
     sources: tuple[str, ...] = ()
+    instead: str = "digits"
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,9 +75,14 @@ class Images:
 def load(name: str) -> Images:
     """Return the data set `name` as arrays, fetching its files first if need be.
 
-    Raises DataError when the name is unknown or the files cannot be had.
+    Raises DataError when the name is unknown or the files cannot be had, or when it is
+    a text, which `lmlab.corpora` reads.
     """
     dataset = _find(name)
+    if dataset.read is None:
+        raise DataError(
+            f"{name!r} is a text, no images: corpora.load({name!r}) reads it"
+        )
     return dataset.read(dataset, fetch(name))
 
 
@@ -85,7 +92,9 @@ def fetch(name: str) -> list[Path]:
     An embedded set has no files: the list is empty. Raises DataError as `load` does.
     """
     dataset = _find(name)
-    return downloads.fetch(dataset.name, dataset.files, dataset.sources)
+    return downloads.fetch(
+        dataset.name, dataset.files, dataset.sources, dataset.instead
+    )
 
 
 def describe(name: str) -> str:
@@ -201,6 +210,26 @@ DATASETS = {
                 "https://ossci-datasets.s3.amazonaws.com/mnist/",
                 "https://storage.googleapis.com/cvdf-datasets/mnist/",
             ),
+        ),
+        Dataset(
+            name="tinyshakespeare",
+            about="1.1 MB of Shakespeare's plays; lessons 08 and 09 can train on it",
+            licence="public domain",
+            source="Karpathy (2015), char-rnn, from the works of Shakespeare",
+            read=None,
+            files=(
+                File(
+                    "input.txt",
+                    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                    1_115_394,
+                ),
+            ),
+            sources=(
+                "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
+                "tinyshakespeare/",
+                "https://github.com/karpathy/char-rnn/raw/master/data/tinyshakespeare/",
+            ),
+            instead="english",
         ),
     )
 }

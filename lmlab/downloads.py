@@ -54,13 +54,14 @@ class File:
 def cache_dir() -> Path:
     """Return the folder that holds downloaded files (it may not exist yet)."""
     chosen = os.environ.get("LMLAB_DATA") or _pooch().os_cache("lmlab")
-    return _absolute(chosen)
+    return absolute(chosen)
 
 
-def _absolute(folder):
+def absolute(path) -> Path:
+    """Return the path in full; a relative one counts from the checkout."""
     checkout = Path(__file__).resolve().parents[1]
     base = checkout if (checkout / "notebooks").is_dir() else Path.cwd()
-    return (base / Path(folder).expanduser()).resolve()
+    return (base / Path(path).expanduser()).resolve()
 
 
 def offline() -> bool:
@@ -68,20 +69,23 @@ def offline() -> bool:
     return os.environ.get("LMLAB_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 
-def fetch(dataset: str, files: list[File], sources: list[str]) -> list[Path]:
+def fetch(
+    dataset: str, files: list[File], sources: list[str], instead: str = "digits"
+) -> list[Path]:
     """Make sure that every file is in the cache and whole; return the paths.
 
     sources are base URLs: a file's address is base + its name.
+    instead: the embedded set that an error names as the way without a network.
     Raises DataError, which lists what was tried, when a file cannot be had.
     """
     if not files:
         return []
     folder = cache_dir() / dataset
     _sweep(folder)
-    return [_fetch_file(dataset, file, sources, folder) for file in files]
+    return [_fetch_file(dataset, f, sources, folder, instead) for f in files]
 
 
-def _fetch_file(dataset, file, sources, folder):
+def _fetch_file(dataset, file, sources, folder, instead):
     path, reasons = folder / file.name, []
     state = _cached_state(path, file)
     if state == "good":
@@ -98,7 +102,7 @@ def _fetch_file(dataset, file, sources, folder):
             print(f"lmlab.data: {file.name} came from {place}", file=sys.stderr)
             print(_list(reasons, "    not from "), file=sys.stderr)
         return path
-    raise DataError(_all_failed(dataset, file, reasons))
+    raise DataError(_all_failed(dataset, file, reasons, instead))
 
 
 def _cached_state(path, file):
@@ -117,7 +121,7 @@ def _places(dataset, file, sources, reasons):
     if "://" in mirror:
         urls.insert(0, f"{mirror.rstrip('/')}/{dataset}/{file.name}")
     elif mirror:
-        source = _absolute(mirror) / dataset / file.name
+        source = absolute(mirror) / dataset / file.name
         yield f"mirror {source}", lambda temporary: _copy(source, temporary)
     if offline():
         reasons.append(("the network", "LMLAB_OFFLINE is set, no server was asked"))
@@ -245,12 +249,12 @@ def _list(reasons, bullet):
     return "\n".join(f"{bullet}{place}: {reason}" for place, reason in reasons)
 
 
-def _all_failed(dataset, file, reasons):
+def _all_failed(dataset, file, reasons, instead):
     return (
         f"the data set {dataset!r} is not here, and {file.name} could not be had:\n"
         f"{_list(reasons, '  - ')}\n"
         "What you can do:\n"
-        '  - use "digits", the embedded data set: it never needs a network\n'
+        f'  - use "{instead}", which is embedded: it never needs a network\n'
         f"  - with a network and LMLAB_OFFLINE unset, run once: lmlab fetch {dataset}\n"
         f"  - set LMLAB_MIRROR to a folder or URL that has {dataset}/{file.name}\n"
         f"  - set LMLAB_DATA to a cache that has it (now {cache_dir()})"

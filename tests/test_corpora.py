@@ -1,0 +1,338 @@
+"""The embedded texts are what their README says; every bad file has its own error."""
+
+import hashlib
+import lzma
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmlab import corpora, data, downloads, duplicates, prose, snapshots
+from lmlab.markov import MarkovSource, markov
+
+ROOT = Path(__file__).parents[1]
+REAL = (ROOT / (os.environ.get("LMLAB_MIRROR") or "../shared/data")).resolve()
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    for name in ("LMLAB_MIRROR", "LMLAB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LMLAB_DATA", str(tmp_path / "cache"))
+
+
+def paragraphs(text):
+    return [p for d in corpora.documents(text) for p in d.split("\n\n")]
+
+
+# The embedded texts
+
+
+@pytest.mark.parametrize("name", ["english", "code"])
+def test_the_readme_says_what_the_files_hold(name):
+    text = corpora.load(name)
+    readme = (corpora.FOLDER / "README.md").read_text()
+    for part in ("train", "validation"):
+        content = getattr(text, part)
+        row = re.search(rf"^\| `{name}-{part}.*$", readme, re.MULTILINE)[0]
+        path = corpora.FOLDER / f"{name}-{part}.txt.xz"
+        numbers = [
+            len(corpora.documents(content)),
+            len(content.encode()),
+            path.stat().st_size,
+        ]
+        assert [cell.strip() for cell in row.split("|")[2:5]] == [
+            f"{number:,}" for number in numbers
+        ]
+        assert hashlib.sha256(content.encode()).hexdigest() in row
+
+
+def test_english_is_sentences_and_its_parts_share_little():
+    text = corpora.load("english")
+    train, validation = paragraphs(text.train), paragraphs(text.validation)
+    assert 3e6 < len(text.train) < 6e6
+    assert len(text.validation) > 150_000
+    for paragraph in [*validation, *train[::20]]:
+        assert prose.is_prose(paragraph.strip()), paragraph
+    assert duplicates.overlap(validation, train) < 0.01
+    assert len(set(train)) == len(train)
+
+
+def test_code_is_python_and_unlike_the_prose():
+    text = corpora.load("code")
+    for document in corpora.documents(text.validation):
+        compile(document, "a module", "exec")
+        assert "\n# " not in document
+    english = paragraphs(corpora.load("english").train)
+    assert duplicates.overlap(corpora.documents(text.validation), english) < 0.01
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut", "other text"])
+def test_a_damaged_snapshot_is_noticed(monkeypatch, tmp_path, harm):
+    whole = (corpora.FOLDER / "code-train.txt.xz").read_bytes()
+    content = {"cut": whole[:-100], "other text": lzma.compress(b"a")}
+    if harm != "missing":
+        (tmp_path / "code-train.txt.xz").write_bytes(content[harm])
+    monkeypatch.setattr(corpora, "FOLDER", tmp_path)
+    with pytest.raises(data.DataError, match="restore"):
+        corpora.load("code")
+
+
+# A file of the user's
+
+
+def test_a_file_is_cut_after_nine_tenths(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("é" * 1001, encoding="utf-8-sig")
+    text = corpora.load(path)
+    assert (len(text.train), len(text.validation)) == (900, 101)
+    assert set(text.train + text.validation) == {"é"}  # no byte-order mark
+    assert text.name == "mine.txt"
+    assert "0.00 MB" in repr(text)
+    assert corpora.load(str(path)).train == text.train
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"a" * 1200 + b"caf\xe9" + b"a" * 100, "byte 1,203 is 0xe9"),
+        (b"", "is empty"),
+        (b" \n" * 800, "is empty"),
+        (b"a" * 999, "999 characters, and 1,000"),
+    ],
+)
+def test_a_file_that_will_not_do(tmp_path, content, match):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    with pytest.raises(data.DataError, match=match):
+        corpora.load(str(path))
+
+
+def test_no_file_a_folder_and_a_wrong_name(tmp_path):
+    with pytest.raises(data.DataError, match=r"no file .*none\.txt"):
+        corpora.load(str(tmp_path / "none.txt"))
+    with pytest.raises(data.DataError, match="is a folder"):
+        corpora.load(str(tmp_path))
+    with pytest.raises(data.DataError, match="did you mean english"):
+        corpora.load("englisch")
+    with pytest.raises(data.DataError, match="tinyshakespeare, or a file's path"):
+        corpora.load("xyz")
+
+
+# Tiny Shakespeare
+
+
+def test_tinyshakespeare_offline_names_what_is_embedded(monkeypatch):
+    monkeypatch.setenv("LMLAB_OFFLINE", "1")
+    with pytest.raises(data.DataError, match='use "english"') as caught:
+        corpora.load("tinyshakespeare")
+    assert "lmlab fetch tinyshakespeare" in str(caught.value)
+
+
+def test_a_text_is_no_image():
+    with pytest.raises(data.DataError, match=r"corpora\.load"):
+        data.load("tinyshakespeare")
+    assert "1.1 MB to download" in data.describe("tinyshakespeare")
+
+
+@pytest.mark.skipif(not (REAL / "tinyshakespeare").is_dir(), reason="no mirror here")
+def test_tinyshakespeare_is_nanogpts(monkeypatch):
+    monkeypatch.setenv("LMLAB_MIRROR", str(REAL))
+    text = corpora.load("tinyshakespeare")
+    assert (len(text.train), len(text.validation)) == (1_003_854, 111_540)
+    assert len(set(text.train)) == 65
+    assert text.train.startswith("First Citizen:\n")
+    assert downloads.cache_dir().joinpath("tinyshakespeare/input.txt").exists()
+
+
+# Tokens
+
+
+class Letters:
+    """A tokenizer of letters; `end` as asked."""
+
+    def __init__(self, end):
+        self.end = end
+
+    def encode(self, text):
+        return [ord(letter) for letter in text]
+
+
+def test_token_ids_put_the_end_between_documents():
+    text = "ab\n\nc" + corpora.BREAK + "d\n"
+    assert corpora.token_ids(Letters(0), text).tolist() == [
+        97,
+        98,
+        10,
+        10,
+        99,
+        0,
+        100,
+        10,
+    ]
+    assert corpora.token_ids(Letters(None), text).tolist() == [ord(c) for c in text]
+
+
+# How the snapshots are made
+
+MODULE = '''"""Return the first word that is long enough to be part of a sentence.
+
+Parameters
+----------
+words : list of str
+    The words to look through, in any order; they need not be distinct at all.
+
+>>> first(["a", "the sentence that stands in an example is no part of the text."])
+
+See Also
+--------
+last : The same for the last word, with all that has been said about the first.
+"""
+x = 1  # a remark beside the code is not read, however long it may be or want to be.
+# A comment that stands alone, on two lines or on more of them,
+# is read as one paragraph, with `marks` and :class:`~a.Word` taken away.
+y = f"A string with a {x} in it is no prose, since we do not know what will be there."
+'''
+
+
+def test_paragraphs_of_a_module():
+    assert prose.paragraphs(MODULE) == [
+        "Return the first word that is long enough to be part of a sentence.",
+        "The words to look through, in any order; they need not be distinct at all.",
+        "A comment that stands alone, on two lines or on more of them, is read as one "
+        "paragraph, with marks and a.Word taken away.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no capital letter begins this sentence, although it ends with a full stop.",
+        "This one begins as a sentence should and then it does not end like one",
+        "Too short to be one.",
+        "Alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi.",
+        "The value of the_first_name and of other_name is that of yet_another_name.",
+        "It is x = a + b where the sum of the two is what you get if you add them up.",
+        "Copyright is held by the authors, who have all the rights that there may be.",
+    ],
+)
+def test_what_is_no_prose(text):
+    assert not prose.is_prose(text)
+
+
+def test_near_duplicates():
+    seen = duplicates.Seen()
+    text = "The quick brown fox jumps over the lazy dog that sleeps in the warm sun."
+    assert seen.new(text)
+    assert not seen.new(text)
+    assert not seen.new(text.replace("quick", "slow"))
+    assert seen.new("A different sentence, about nothing that has been said before it.")
+    assert duplicates.overlap([text], [text.upper()]) == 1
+    assert (
+        duplicates.overlap([text], ["Something else that has eight words or more."])
+        == 0
+    )
+
+
+def test_the_split_is_by_name_and_covers_all():
+    names = [f"package/module_{i}.py" for i in range(800)]
+    train, validation = duplicates.split(names)
+    assert sorted(train + validation) == sorted(names)
+    assert 20 < len(validation) < 90
+    assert duplicates.split(names[::2])[1] == [n for n in validation if n in names[::2]]
+
+
+def test_code_without_its_prose():
+    source = (
+        '"""Doc."""\nimport a  # why\n\n\n\n\ndef f():\n    """Doc."""\n    return 1\n'
+    )
+    assert snapshots.without_prose(source) == "import a\n\ndef f():\n    return 1"
+    source = 'class E(Exception):\n    """Doc.\n\n    More."""\n\nx = 1\n'
+    assert snapshots.without_prose(source) == "class E(Exception):\n    pass\n\nx = 1"
+
+
+def test_files_under_other_terms_are_left_out(tmp_path):
+    (tmp_path / "tests").mkdir()
+    for name, text in {
+        "b.py": "x = 1",
+        "a.py": "# Permission is hereby granted, free of charge",
+        "tests/c.py": "x = 1",
+    }.items():
+        (tmp_path / name).write_text(text)
+    assert list(snapshots.modules(tmp_path)) == [("b.py", "x = 1")]
+
+
+# The generated corpus
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_the_stationary_distribution_stays_and_is_the_samples(order):
+    source = markov(symbols=5, order=order, seed=order)
+    V = 5
+    assert source.order == order
+    pairs = source.stationary[..., None] * source.transitions  # P(k + 1 symbols)
+    np.testing.assert_allclose(pairs.sum(axis=0), source.stationary, atol=1e-12)
+    assert source.stationary.sum() == pytest.approx(1)
+    assert source.stationary.std() > 0.1 / V**order  # not uniform by symmetry
+    ids = source.sample(60_000, seed=1)
+    code = sum(
+        ids[i : len(ids) - order + i] * V ** (order - 1 - i) for i in range(order)
+    )
+    seen = np.bincount(code, minlength=V**order) / len(code)
+    np.testing.assert_allclose(seen, source.stationary.ravel(), atol=0.012)
+
+
+def test_the_entropy_rate_is_the_true_models_loss():
+    source = markov(symbols=6, order=2, seed=3)
+    losses = [
+        -source.log_probabilities(source.sample(20_000, seed)).mean()
+        for seed in range(8)
+    ]
+    error = np.std(losses) / np.sqrt(len(losses))
+    assert abs(np.mean(losses) - source.entropy_rate) < 4 * error < 0.02
+    assert source.entropy_rate < 0.9 * np.log(6)
+
+
+def test_the_probabilities_of_all_texts_sum_to_1():
+    source = markov(symbols=3, order=2, seed=0)
+    for length in (1, 2, 4):
+        texts = np.stack(np.meshgrid(*[range(3)] * length), -1).reshape(-1, length)
+        total = sum(np.exp(source.log_probabilities(t).sum()) for t in texts)
+        assert total == pytest.approx(1)
+
+
+def test_the_entropy_rate_of_a_source_known_on_paper():
+    # Two symbols, order 1: stays with 3/4, 1/2. The time spent is 2/3, 1/3.
+    table = np.array([[3 / 4, 1 / 4], [1 / 2, 1 / 2]])
+    source = MarkovSource(table, np.array([2 / 3, 1 / 3]), "ab")
+    h = 2 / 3 * (np.log(4) - 3 / 4 * np.log(3)) + 1 / 3 * np.log(2)
+    assert source.entropy_rate == pytest.approx(h, abs=1e-12)
+
+
+def test_letters_and_seeds():
+    source = markov(seed=4)
+    text = source.text(500, seed=2)
+    assert source.ids(text).tolist() == source.sample(500, seed=2).tolist()
+    assert text == source.text(500, seed=2) != source.text(500, seed=3)
+    assert not np.allclose(markov(seed=5).transitions, source.transitions)
+    assert markov(seed=4).entropy_rate == source.entropy_rate
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: markov(symbols=1), "symbols must be a whole number from 2 to 26"),
+        (lambda: markov(order=4), "order must be"),
+        (lambda: markov(order=True), "order must be"),
+        (lambda: markov(concentration=0), "concentration must be"),
+        (lambda: markov().sample(0, 1), "length must be"),
+        (lambda: markov(symbols=3).ids("abz"), "not 'z'"),
+        (lambda: markov().log_probabilities([9]), "0 … 7"),
+        (lambda: markov().log_probabilities([]), "ids must be"),
+    ],
+)
+def test_bad_sources(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
