@@ -20,7 +20,7 @@ from itertools import chain
 import numpy as np
 import regex
 
-from lmlab import bpe, pretokenize, tokenizer_files
+from lmlab import bpe, gpt2_vocabulary, pretokenize, tokenizer_files
 
 END = "<|endoftext|>"
 
@@ -42,7 +42,7 @@ def train(texts, vocab_size, special_tokens=(END,)):
             f"special token(s), not {vocab_size}"
         )
     counts = Counter()
-    for text in [texts] if isinstance(texts, str) else texts:
+    for text in [texts] if isinstance(texts, str | bytes) else texts:
         for words in pretokenize.stream(pretokenize.pieces(_checked(text))):
             counts.update(words)
     if not counts:
@@ -57,7 +57,7 @@ def gpt2():
 
     Raises DataError, which says what to do, when it cannot be had.
     """
-    return Tokenizer.load(tokenizer_files.fetch_gpt2())
+    return Tokenizer.load(gpt2_vocabulary.fetch())
 
 
 class Tokenizer:

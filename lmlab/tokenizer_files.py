@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmlab import bpe, downloads
+from lmlab import bpe
 from lmlab.files import publish
 
 _BYTES = {character: byte for byte, character in bpe.CHARACTERS.items()}
@@ -41,51 +41,6 @@ _ADDED = {
     "normalized": False,
     "special": True,
 }
-
-# GPT-2's vocabulary at a pinned revision of the Hub.
-_GPT2 = (
-    "https://huggingface.co/openai-community/gpt2/resolve/"
-    "607a30d783dfa663caf39e06633721c8d4cfcd7e/"
-)
-_VOCABULARY = downloads.File(
-    "vocab.json",
-    "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
-    1_042_301,
-)
-_MERGES = downloads.File(
-    "merges.txt",
-    "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
-    456_318,
-)
-# The same merges without the header line, as some mirrors have them.
-_BARE_MERGES = downloads.File(
-    "merges.txt",
-    "ac33235097fe06d4a8fff0feac994644809e6eb6ab70669e1e9fd40ae032428e",
-    456_304,
-)
-
-
-def fetch_gpt2():
-    """The folder with GPT-2's vocab.json and merges.txt, fetched once.
-
-    See lmlab.downloads for the cache, the mirror and LMLAB_OFFLINE. Raises DataError.
-    """
-    try:
-        (path,) = downloads.fetch("gpt2", [_VOCABULARY], [_GPT2])
-        for merges in (_MERGES, _BARE_MERGES):
-            with contextlib.suppress(downloads.DataError):
-                downloads.fetch("gpt2", [merges], [])  # from the cache or a mirror
-                return path.parent
-        downloads.fetch("gpt2", [_MERGES], [_GPT2])
-    except downloads.DataError as error:
-        tried = str(error).partition("What you can do:")[0]
-        raise downloads.DataError(
-            f"{tried}What you can do:\n"
-            "  - use a tokenizer of your own, lmlab.tokenizer.train: it needs no network\n"
-            "  - with a network and LMLAB_OFFLINE unset, ask once: it is kept\n"
-            "  - set LMLAB_MIRROR to a folder that has gpt2/vocab.json and merges.txt"
-        ) from None
-    return path.parent
 
 
 # --- Writing --------------------------------------------------------------------------
@@ -217,7 +172,7 @@ def _unlike_gpt2(data):
     if before is None:
         if decoder.get("type") != "Fuse" or model["merges"]:
             return "it has no pre_tokenizer"
-    elif (before["type"], before["add_prefix_space"]) != ("ByteLevel", False):
+    elif before["type"] != "ByteLevel" or before.get("add_prefix_space", True):
         return f"its pre_tokenizer is {before}"
     elif not before.get("use_regex", True):
         return "its pre_tokenizer does not cut words"

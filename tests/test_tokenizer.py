@@ -1,0 +1,752 @@
+"""The tokenizer against the `tokenizers` library, GPT-2's vocabulary and bad input."""
+
+import inspect
+import itertools
+import json
+import os
+import pickle
+import random
+import textwrap
+import tracemalloc
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import regex
+from tokenizers import ByteLevelBPETokenizer, Regex, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Library
+
+from lmlab import bpe, corpora, data, downloads, pretokenize, tokenizer
+from lmlab.tokenizer import END, Tokenizer, train
+
+# The library would otherwise warn when a test forks after it used its threads.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+CHINESE = (
+    "人工智能是一门让机器学会思考的学问。人工智能的模型从文字里学习，文字由字组成，"
+    "字由字节组成。模型不认识字，只认识数；把文字变成数的工具叫分词器。分词器先看哪两个"
+    "字节最常在一起，再把它们合成一个新的词元，然后一遍又一遍地做下去。"
+)
+MANY_SCRIPTS = (
+    "Zażółć gęślą jaźń, Съешь ещё этих булок; Ξεσκεπάζω την ψυχοφθόρα — "
+    "דג סקרן שט בים، صِف خَلقَ خَودٍ. नमस्ते दुनिया कैसे हो? สวัสดีชาวโลก 안녕하세요 세계 "
+    "こんにちは世界 人工智能 😀👩‍👩‍👧‍👦🏳️‍🌈 e\u0301 ﬁ ½ ²³ ٣٤٥ Ⅳ 𝒳 𐍈 ßẞ İı"
+)
+
+
+def code():
+    return inspect.getsource(textwrap) + inspect.getsource(json)
+
+
+def english():
+    return corpora.load("english").validation
+
+
+def assigned():
+    """Every character but the halves of some, and letters too new for the library."""
+    old = regex.compile(r"[^\p{L}\p{N}]")
+    return [
+        chr(i)
+        for i in range(0x110000)
+        if not 0xD800 <= i < 0xE000
+        and (unicodedata.category(chr(i)) != "Cn" or old.match(chr(i)))
+    ]
+
+
+def random_text(seed, length, alphabet=None):
+    rng = random.Random(seed)
+    return "".join(rng.choices(alphabet or ASSIGNED, k=length))
+
+
+def random_bytes(seed, length):
+    return random.Random(seed).randbytes(length).decode(errors="replace")
+
+
+ASSIGNED = assigned()
+ODD = [
+    "",
+    " ",
+    "\n",
+    "a",
+    "   lead and trail   ",
+    "\t\ttabs\t and \r\n line \x0b ends \x0c\x1c\x1d\x1e\x1f \x85 \u2028\u2029 \xa0 x",
+    "\u3000全角\u3000\u200b\u00ad\ufeff\u180e\u2003 em",
+    "don't DON'T it's'S 're 'RE we'll'll ''' ' s 't'ta",
+    "x = {'a': 1}  # 12345 0x7f\n\n\n    return f'{x!r:>10}'\n",
+    "\x00\x01\x7f\x80\x9f null",
+    END,
+    f"a{END}b {END}",
+    "  " * 300 + "x" + " " * 300,
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" * 40,
+    MANY_SCRIPTS,
+    CHINESE,
+]
+
+
+# --- Training -------------------------------------------------------------------------
+
+
+def library_trained(text, size):
+    """The library's tokenizer, and its merges by name in order."""
+    library = Library(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    library.train_from_iterator(
+        [text],
+        trainers.BpeTrainer(
+            vocab_size=size, initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    merges = json.loads(library.to_str())["model"]["merges"]
+    return library, [tuple(pair) for pair in merges]
+
+
+def name(token):
+    return "".join(bpe.CHARACTERS[byte] for byte in token)
+
+
+def check_like_library(text, size):
+    library, expected = library_trained(text, size)
+    ours = train(text, size, special_tokens=())
+    merges = [(name(ours.tokens[a]), name(ours.tokens[b])) for a, b in ours.merges]
+    assert merges == expected
+    vocabulary = {name(token): i for i, token in enumerate(ours.tokens)}
+    assert vocabulary == library.get_vocab()
+    for sample in (text[:3000], *ODD):
+        assert ours.encode(sample) == library.encode(sample).ids
+    return ours
+
+
+TEXTS = {
+    "English": english,
+    "Chinese": lambda: CHINESE,
+    "code": code,
+    "many scripts": lambda: MANY_SCRIPTS * 3,
+    "random characters": lambda: random_text(1, 3000),
+    "random bytes": lambda: random_bytes(2, 3000),
+    "random bytes as Latin-1": lambda: random.Random(3).randbytes(9000).decode("l1"),
+    "one word": lambda: random_text(4, 3000, "abc"),
+    "one letter": lambda: "a" * 1001,
+    "spaces": lambda: " " * 100 + "\n" * 77 + "x y",
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_every_merge_is_the_librarys(kind):
+    text = TEXTS[kind]()
+    for size in (257, 300, 1000):
+        check_like_library(text, size)
+
+
+def test_every_merge_is_the_librarys_where_ties_and_overlaps_abound():
+    for seed in range(60):
+        rng = random.Random(seed)
+        alphabet = rng.choice(["ab", "abc", "ab ", "abcd ", "aàé中 ", "xyz\n '"])
+        text = random_text(seed, rng.choice([5, 20, 100, 400]), alphabet)
+        check_like_library(text, 256 + rng.choice([3, 10, 40, 200]))
+
+
+def test_tiny_shakespeare_has_the_librarys_merges(monkeypatch):
+    monkeypatch.setenv("LMLAB_OFFLINE", "1")
+    try:
+        text = corpora.load("tinyshakespeare").train
+    except data.DataError:
+        pytest.skip("tiny Shakespeare is neither in the cache nor in LMLAB_MIRROR")
+    ours = check_like_library(text, 1000)
+    assert ours.vocab_size == 1000
+
+
+def test_ties_go_to_the_tokens_that_were_there_first():
+    # ("b", "c"), ("x", "y") and ("a", "d") occur twice each.
+    _, merges = bpe.learn({"xy": 2, "bc": 2, "ad": 2}, 259)
+    first = [tuple(bpe.BYTES[i] for i in pair) for pair in merges]
+    assert first == [tuple(b"ad"), tuple(b"bc"), tuple(b"xy")]
+
+
+def test_training_by_hand():
+    # we 8 | lo 7, while ow is down to 5 | four pairs at 6: (e, we) comes first, since
+    # e has the smallest id; then (n, ewe) and (s, t), where n is before s.
+    tokens, merges = bpe.learn({"low": 5, "lower": 2, "newest": 6}, 261)
+    assert tokens[256:] == [b"we", b"lo", b"ewe", b"newe", b"st"]
+    pairs = [(tokens[a], tokens[b]) for a, b in merges]
+    assert pairs[2:4] == [(b"e", b"we"), (b"n", b"ewe")]
+
+
+def test_a_word_is_counted_as_often_as_it_occurs_and_never_joined_to_another():
+    tokenizer = train("xy xy xy xy ab", 258, special_tokens=())
+    assert tokenizer.tokens[256:] == [b"xy", b" xy"]
+    # "b" and " " stand side by side most often, but in two words.
+    tokenizer = train("b c b d b e b f", 257, special_tokens=())
+    assert tokenizer.tokens[256:] == [b" b"]
+
+
+def test_texts_are_kept_apart_and_taken_from_any_iterable():
+    apart = train(iter(["ab", "ab", "cd"]), 257, special_tokens=())
+    assert apart.tokens[256:] == [b"ab"]
+    text = english()[:5000]
+    whole = train(text, 400)
+    assert whole.merges == train([text], 400).merges
+    assert whole.merges != train(text[::-1], 400).merges
+
+
+def test_special_tokens_come_last_and_count():
+    tokenizer = train("abab", 300, special_tokens=("<a>", END))
+    assert tokenizer.vocab_size == 256 + 2 + 2  # ab, abab: then no pair is left
+    assert tokenizer.special_tokens == {"<a>": 258, END: 259}
+    assert tokenizer.end == 259
+    assert train("abab", 258, special_tokens=()).end is None
+
+
+def test_a_long_text_is_read_in_pieces(monkeypatch):
+    text = english()[:20_000]
+    whole = train(text, 400)
+    monkeypatch.setattr(pretokenize.pieces, "__defaults__", (7,))
+    assert train(text, 400).merges == whole.merges
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("", 300), ValueError, "no text"),
+        (([], 300), ValueError, "no text"),
+        (("a", 256), ValueError, "at least 257"),
+        (("a", 255, ()), ValueError, "at least 256"),
+        (("a", "1000"), TypeError, "integer"),
+        (("a", 300.0), TypeError, "integer"),
+        ((b"a", 300), TypeError, "decode it first"),
+        ((["a", None], 300), TypeError, "str, not NoneType"),
+        (("a", 300, END), TypeError, "list of names"),
+        (("a", 300, ("<a>", "<a>")), ValueError, "named twice"),
+        (("a", 300, ("",)), ValueError, "empty"),
+        (("a", 300, ("a",)), ValueError, "ordinary token"),
+        (("ab\ud800", 300), ValueError, "lone surrogate U\\+D800"),
+    ],
+)
+def test_training_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        train(*arguments)
+
+
+# --- Encoding and decoding ------------------------------------------------------------
+
+
+def naive(symbols, ranks):
+    """The leftmost place of the lowest rank, again and again."""
+    symbols = list(symbols)
+    while True:
+        places = [
+            (ranks[pair][0], i)
+            for i, pair in enumerate(itertools.pairwise(symbols))
+            if pair in ranks
+        ]
+        if not places:
+            return symbols
+        _, i = min(places)
+        symbols[i : i + 2] = [ranks[tuple(symbols[i : i + 2])][1]]
+
+
+def test_merges_are_applied_as_the_definition_says():
+    for seed in range(40):
+        text = random_text(seed, 300, "aab bc")
+        tokenizer = train(text, 320)
+        ranks, byte_ids = tokenizer._ids.ranks, tokenizer._ids.byte_ids
+        for word in pretokenize.words(text):
+            symbols = [byte_ids[byte] for byte in word.encode()]
+            assert bpe.apply(symbols, ranks) == naive(symbols, ranks)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train([english(), CHINESE, code()], 1500)
+
+
+@pytest.fixture(scope="module")
+def gpt2():
+    before = os.environ.get("LMLAB_OFFLINE")
+    os.environ["LMLAB_OFFLINE"] = "1"
+    try:
+        return tokenizer.gpt2()
+    except data.DataError:
+        pytest.skip("GPT-2's vocabulary is neither in the cache nor in LMLAB_MIRROR")
+    finally:
+        del os.environ["LMLAB_OFFLINE"]
+        os.environ |= {"LMLAB_OFFLINE": before} if before else {}
+
+
+def samples():
+    yield from ODD
+    yield english()[:20_000]
+    yield code()
+    for seed in range(30):
+        yield random_text(seed, 400)
+        yield random_bytes(seed, 400)
+        yield random_text(seed, 400, " \t\n\r\x0b\u3000\xa0'sdmtrevlSa1½é中_.")
+
+
+def test_gpt2_encodes_and_decodes_as_the_library_does(gpt2, tmp_path):
+    gpt2.save(tmp_path)
+    folder = downloads.cache_dir() / "gpt2"
+    library = ByteLevelBPETokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt")
+    )
+    saved = Library.from_file(str(tmp_path / "tokenizer.json"))
+    for text in samples():
+        ids = gpt2.encode(text)
+        assert ids == library.encode(text).ids
+        assert gpt2.decode(ids) == text
+        assert gpt2.encode(text, special=True) == saved.encode(text).ids
+    rng = random.Random(0)
+    for _ in range(300):  # ids that no text has: bytes that are no characters
+        ids = rng.choices(range(50_256), k=20)
+        assert gpt2.decode(ids) == library.decode(ids)
+
+
+def test_gpt2_is_what_it_is_known_to_be(gpt2):
+    assert gpt2.vocab_size == 50_257
+    assert gpt2.end == 50_256
+    assert len(gpt2.merges) == 50_000
+    assert gpt2.encode("Hello world") == [15496, 995]  # the example in GPT-2's docs
+    assert gpt2.dtype == np.uint16
+
+
+def test_the_character_classes_are_the_librarys():
+    """Letters, numbers, spaces: for every character that Python's tables know."""
+    known = [c for c in ASSIGNED if unicodedata.category(c) != "Cn" and c != "\x01"]
+    text = "\x01".join(known)
+    for kind in (r"\p{L}", r"\p{N}", r"\s"):
+        pieces = pre_tokenizers.Split(Regex(kind), "isolated").pre_tokenize_str(text)
+        theirs = {piece for piece, _ in pieces if len(piece) == 1 and piece != "\x01"}
+        assert theirs == set(regex.findall(kind, text)) != set()
+
+
+def test_what_is_encoded_comes_back(trained):
+    for text in samples():
+        assert trained.decode(trained.encode(text)) == text
+    for seed in range(50):  # any bytes, by way of the ids of bytes
+        content = random.Random(seed).randbytes(200)
+        ids = [trained.tokens.index(bytes([byte])) for byte in content]
+        assert trained.decode_bytes(ids) == content
+        assert trained.decode(ids) == content.decode(errors="replace")
+
+
+def test_special_tokens_are_read_only_when_asked_for(trained):
+    text = f"ab{END}cd{END}{END} e"
+    plain = trained.encode(text)
+    assert trained.end not in plain
+    assert trained.decode(plain) == text
+    ids = trained.encode(text, special=True)
+    assert ids.count(trained.end) == 3
+    parts = [trained.encode(part) for part in ("ab", "cd", "", " e")]
+    assert ids == [
+        *parts[0],
+        trained.end,
+        *parts[1],
+        trained.end,
+        trained.end,
+        *parts[3],
+    ]
+    assert trained.decode(ids) == text
+
+
+def test_the_longest_special_token_wins():
+    tokenizer = train("abc", 300, special_tokens=("<a", "<a>", "<ab>"))
+    special = tokenizer.special_tokens
+    assert tokenizer.encode("<ab><a><a", special=True) == [
+        special["<ab>"],
+        special["<a>"],
+        special["<a"],
+    ]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, "torch"])
+def test_ids_may_come_as_a_list_an_array_or_a_tensor(trained, kind):
+    if kind == "torch":
+        import torch
+
+        kind = torch.tensor
+    ids = trained.encode("any text")
+    assert trained.decode(kind(ids)) == "any text"
+    assert trained.decode(kind([])) == ""
+    assert all(type(i) is int for i in ids)
+
+
+def test_bad_ids_and_texts_are_refused(trained):
+    last = trained.vocab_size - 1
+    for bad in (-1, last + 1, 10**20):
+        with pytest.raises(ValueError, match=f"{bad} is no id .* 0 to {last}"):
+            trained.decode([5, bad])
+    for bad in ([[1, 2]], [1.0], ["a"], np.ones((2, 2), int), "abc", [None]):
+        with pytest.raises(TypeError, match="whole numbers, one sequence at a time"):
+            trained.decode(bad)
+    with pytest.raises(TypeError, match="decode it first"):
+        trained.encode(b"bytes")
+    with pytest.raises(TypeError, match="str, not int"):
+        trained.encode(5)
+    for special in (False, True):
+        with pytest.raises(ValueError, match=r"lone surrogate U\+DC80"):
+            trained.encode("ab \udc80 c", special=special)
+
+
+def test_the_cache_is_bounded_and_holds_no_long_words(monkeypatch):
+    tokenizer = train("abc", 257)
+    monkeypatch.setattr(bpe, "CACHED_WORDS", 10)
+    tokenizer.encode(" ".join(f"w{i}" for i in range(1000)))
+    assert 1 <= len(tokenizer._ids) <= 10
+    tokenizer.encode("x" * (bpe.CACHED_LENGTH + 1))
+    assert max(map(len, tokenizer._ids)) <= bpe.CACHED_LENGTH
+
+
+def test_a_word_without_spaces_does_not_take_quadratic_time(trained):
+    word = random_text(5, 200_000, "abcdefgh")  # quadratic: hours
+    assert trained.decode(trained.encode(word)) == word
+
+
+def test_it_can_be_sent_to_another_process(trained):
+    again = pickle.loads(pickle.dumps(trained))
+    assert again.encode(MANY_SCRIPTS + "new words") == trained.encode(
+        MANY_SCRIPTS + "new words"
+    )
+
+
+# --- Pieces of a text, and files ------------------------------------------------------
+
+
+def test_words_do_not_depend_on_where_the_pieces_are_cut():
+    rng = random.Random(0)
+    alphabet = [*" \n\t'sdmtrevl1a中.", "  ", "'re", "'ll "]
+    for _ in range(300):
+        text = "".join(rng.choices(alphabet, k=rng.randrange(60)))
+        expected = pretokenize.words(text)
+        assert "".join(expected) == text
+        for size in (1, 2, 3, 5, 17):
+            lists = pretokenize.stream(pretokenize.pieces(text, size))
+            assert list(itertools.chain.from_iterable(lists)) == expected
+        cuts = sorted(rng.choices(range(len(text) + 1), k=5))
+        pieces = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
+        lists = pretokenize.stream(pieces)
+        assert list(itertools.chain.from_iterable(lists)) == expected
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000, 1 << 20])
+def test_a_file_has_the_ids_of_its_text(trained, tmp_path, piece):
+    text = "".join(ODD) + "\r\n\ufeff" + english()[:2000] + "\n \n  '"
+    path = tmp_path / "text.txt"
+    path.write_bytes(text.encode())
+    ids = trained.encode_file(path, piece=piece)
+    assert ids.dtype == np.uint16
+    assert ids.tolist() == trained.encode(text)
+    mapped = trained.encode_file(path, tmp_path / "new" / "ids.npy", piece=piece)
+    assert isinstance(mapped, np.memmap)
+    assert mapped.dtype == np.uint16
+    assert np.array_equal(mapped, ids)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["ids.npy"]
+
+
+def test_a_file_of_characters(tmp_path):
+    tokenizer = Tokenizer.characters("abc 中\n")
+    path = tmp_path / "text.txt"
+    path.write_text("cab 中中\nb", encoding="utf-8")
+    for piece in (1, 2, 100):
+        ids = tokenizer.encode_file(path, piece=piece)
+        assert ids.tolist() == tokenizer.encode("cab 中中\nb")
+
+
+def test_a_large_vocabulary_gets_wider_ids():
+    byte = [bytes([i]) for i in range(256)]
+    pairs = [a + b for a in byte for b in byte]
+    assert Tokenizer([*byte, *pairs[:-256]]).dtype == np.uint16
+    tokenizer = Tokenizer([*byte, *pairs])
+    assert tokenizer.dtype == np.uint32
+    assert tokenizer.decode_bytes([65_535 + 256]) == b"\xff\xff"
+
+
+def test_a_long_file_needs_memory_for_a_piece(trained, tmp_path):
+    path, text = tmp_path / "long.txt", english()
+    trained.encode(text)  # fills the cache of words
+
+    def peak(repeats, out=None):
+        path.write_text(text * repeats, encoding="utf-8")
+        tracemalloc.start()
+        ids = trained.encode_file(path, out, piece=1 << 15)
+        size = tracemalloc.get_traced_memory()[1] - (0 if out else ids.nbytes)
+        tracemalloc.stop()
+        return size, len(ids)
+
+    (one, count), (many, counts) = peak(1), peak(8)
+    assert counts > 7 * count
+    assert many < one + 3 * counts  # array.array keeps some room to grow
+    out = tmp_path / "ids.npy"
+    (one, _), (many, _) = peak(1, out), peak(8, out)
+    assert many < 1.2 * one + 10_000
+
+
+@pytest.mark.parametrize("piece", [1, 5, 1 << 20])
+def test_a_file_that_is_not_utf8_says_where(trained, tmp_path, piece):
+    path = tmp_path / "latin1.txt"
+    path.write_bytes(b"0123456789" + "é".encode("latin-1") + b" more")
+    with pytest.raises(ValueError, match="is not UTF-8: byte 10 is 0xe9"):
+        trained.encode_file(path, piece=piece)
+    path.write_bytes("人".encode()[:2])
+    with pytest.raises(ValueError, match=r"byte 0 is 0xe4 .*unexpected end"):
+        trained.encode_file(path, tmp_path / "ids.npy", piece=piece)
+    assert [p.name for p in tmp_path.iterdir()] == ["latin1.txt"]
+
+
+def test_an_empty_or_missing_file_is_refused(trained, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        trained.encode_file(tmp_path / "none.txt")
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(ValueError, match="is empty"):
+        trained.encode_file(tmp_path / "empty.txt")
+
+
+def test_a_full_disk_leaves_the_ids_that_were_there(trained, tmp_path, monkeypatch):
+    path, out = tmp_path / "text.txt", tmp_path / "ids.npy"
+    path.write_text("some text")
+    trained.encode_file(path, out)
+    before = out.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "array", full)
+    with pytest.raises(OSError, match="No space left"):
+        trained.encode_file(path, out)
+    assert out.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ids.npy", "text.txt"]
+
+
+# --- Saving and loading ---------------------------------------------------------------
+
+
+def same(a, b):
+    return (
+        type(a) is type(b)
+        and a.tokens == b.tokens
+        and a.merges == b.merges
+        and a.special_tokens == b.special_tokens
+    )
+
+
+def test_saved_files_are_read_here_and_by_hugging_face(trained, tmp_path):
+    import transformers
+
+    trained.save(tmp_path / "new")
+    assert same(Tokenizer.load(tmp_path / "new"), trained)
+    assert same(Tokenizer.load(str(tmp_path / "new")), trained)
+    library = Library.from_file(str(tmp_path / "new" / "tokenizer.json"))
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path / "new")
+    assert auto.eos_token_id == auto.bos_token_id == trained.end
+    assert len(auto) == trained.vocab_size
+    for text in samples():
+        ids = trained.encode(text, special=True)
+        assert library.encode(text).ids == ids
+        assert auto(text)["input_ids"] == ids
+        assert library.decode(ids, skip_special_tokens=False) == text
+        assert auto.decode(ids) == text
+
+
+def test_without_tokenizer_json_the_two_old_files_do(trained, tmp_path):
+    trained.save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    assert same(Tokenizer.load(tmp_path), trained)
+    merges = tmp_path / "merges.txt"
+    bare = merges.read_bytes().split(b"\n", 1)[1].replace(b"\n", b"\r\n")
+    merges.write_bytes(bare)  # without the header line, with Windows' line ends
+    assert same(Tokenizer.load(tmp_path), trained)
+
+
+def test_what_the_library_saved_is_read(tmp_path):
+    text = english()[:5000]
+    library, _ = library_trained(text, 400)
+    library.add_special_tokens([END, "<pad>"])
+    library.save(str(tmp_path / "tokenizer.json"))
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded.special_tokens == {END: 400, "<pad>": 401}
+    assert loaded.encode(text) == library.encode(text).ids
+
+
+def test_characters_are_numbered_in_order_and_saved(tmp_path):
+    import transformers
+
+    text = 'hello 中\n wörld "\\'
+    tokenizer = Tokenizer.characters(text)
+    assert tokenizer.vocab_size == len(set(text))
+    assert tokenizer.encode("\n ") == [0, 1]
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.end is None
+    tokenizer.save(tmp_path)
+    assert same(Tokenizer.load(tmp_path), tokenizer)
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert auto(text)["input_ids"] == tokenizer.encode(text)
+    assert auto.decode(tokenizer.encode(text)) == text
+    with pytest.raises(ValueError, match="'z' is not among the 13 characters"):
+        tokenizer.encode("hez")
+    with pytest.raises(ValueError, match="no character"):
+        Tokenizer.characters("")
+    with pytest.raises(ValueError, match="lone surrogate"):
+        Tokenizer.characters("a\ud800")
+
+
+def test_saving_is_whole_or_not_at_all(trained, tmp_path, monkeypatch):
+    trained.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {
+        "merges.txt",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.json",
+    }
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        train("other text", 300).save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def edited(folder, name, change):
+    """Change one JSON file of a saved tokenizer in place."""
+    path = folder / name
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    train("low lower newest 人", 270).save(tmp_path)
+    return tmp_path
+
+
+def test_an_empty_folder_is_no_tokenizer(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"needs tokenizer.json, or vocab"):
+        Tokenizer.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"needs tokenizer.json, or vocab"):
+        Tokenizer.load(tmp_path / "none")
+
+
+def test_a_cut_file_is_refused(saved):
+    whole = saved / "tokenizer.json"
+    content = whole.read_bytes()
+    for cut in (0, 1, 1000, len(content) - 2):
+        whole.write_bytes(content[:cut])
+        with pytest.raises(ValueError, match=r"tokenizer.json is not whole JSON"):
+            Tokenizer.load(saved)
+    whole.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        Tokenizer.load(saved)
+    whole.unlink()
+    merges = saved / "merges.txt"
+    merges.write_text("".join(merges.read_text("utf-8").splitlines(True)[:-2]), "utf-8")
+    with pytest.raises(ValueError, match=r"no merge makes: is merges.txt whole"):
+        Tokenizer.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("l", "line 4: 'l' is not two tokens"),
+        ("l o w", "line 4: 'l o w' is not two tokens"),
+        ("l zz", "line 4: 'l zz' is not two tokens"),
+        ("l l", "merge 2 makes b'll', which has no id"),
+    ],
+)
+def test_a_broken_line_of_merges_is_named(saved, line, message):
+    (saved / "tokenizer.json").unlink()
+    path = saved / "merges.txt"
+    lines = path.read_text("utf-8").splitlines()
+    path.write_text("\n".join([*lines[:3], line, *lines[3:]]), "utf-8")
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.load(saved)
+
+
+def change_vocabulary(change):
+    def edit(saved):
+        (saved / "tokenizer.json").unlink()
+        edited(saved, "vocab.json", change)
+
+    return edit
+
+
+def change_whole(change):
+    return lambda saved: edited(saved, "tokenizer.json", change)
+
+
+def keep_one_byte(whole):
+    whole["model"].update(vocab={"a": 0}, merges=[])
+    whole["added_tokens"].clear()
+
+
+BROKEN = {
+    "a gap": (
+        change_vocabulary(lambda v: v.update({"<x>": 999})),
+        "ids must run from 0 without a gap, but '<x>' has 999",
+    ),
+    "one id twice": (
+        change_vocabulary(lambda v: v.update({"<x>": 5})),
+        "without a gap",
+    ),
+    "not a number": (
+        change_vocabulary(lambda v: v.update({"<x>": "7"})),
+        "every id must be a whole number",
+    ),
+    "empty": (change_vocabulary(lambda v: v.clear()), "holds no vocabulary"),
+    "another alphabet": (
+        change_vocabulary(lambda v: v.update({"人": len(v)})),
+        "no merge makes|stands for no byte",
+    ),
+    "no model": (change_whole(lambda w: w.pop("model")), "no 'model'"),
+    "another model": (
+        change_whole(lambda w: w["model"].update(type="WordPiece")),
+        "not a tokenizer like GPT-2's: its model has the options",
+    ),
+    "a normalizer": (
+        change_whole(lambda w: w.update(normalizer={"type": "NFC"})),
+        "it has a normalizer",
+    ),
+    "another cut": (
+        change_whole(lambda w: w.update(pre_tokenizer={"type": "Whitespace"})),
+        "its pre_tokenizer is",
+    ),
+    "a space in front": (
+        change_whole(lambda w: w["pre_tokenizer"].update(add_prefix_space=True)),
+        "its pre_tokenizer is",
+    ),
+    "no cut": (
+        change_whole(lambda w: w.update(pre_tokenizer=None)),
+        "it has no pre_tokenizer",
+    ),
+    "whole texts": (
+        change_whole(lambda w: w["pre_tokenizer"].update(use_regex=False)),
+        "does not cut words",
+    ),
+    "a template": (
+        change_whole(lambda w: w.update(post_processor={"type": "TemplateProcessing"})),
+        "its post_processor is TemplateProcessing",
+    ),
+    "greedy special": (
+        change_whole(lambda w: w["added_tokens"][0].update(lstrip=True)),
+        "takes spaces with it",
+    ),
+    "not all bytes": (change_whole(keep_one_byte), "lacks 255 of the 256 bytes"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_file_that_would_give_other_ids_is_refused(saved, what):
+    break_it, message = BROKEN[what]
+    break_it(saved)
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.load(saved)
+
+
+def test_gpt2_without_a_network_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("LMLAB_OFFLINE", "1")
+    monkeypatch.setenv("LMLAB_DATA", str(tmp_path))
+    monkeypatch.setenv("LMLAB_MIRROR", "")
+    with pytest.raises(data.DataError, match=r"vocab.json(.|\n)*tokenizer.train"):
+        tokenizer.gpt2()
