@@ -42,7 +42,7 @@ def learn(counts, size):
         raise ValueError(f"a vocabulary needs at least the 256 bytes, not {size}")
     tokens = [bytes([byte]) for byte in BYTES]
     ids = {token: i for i, token in enumerate(tokens)}
-    words = [_symbols(word) for word in counts]
+    words = [list(encoded(word).translate(_IDS)) for word in counts]
     counts = list(counts.values())
     pair_counts, where = _count_pairs(words, counts)
     queue = [(-pair_counts[pair], pair, places) for pair, places in where.items()]
@@ -69,13 +69,6 @@ def learn(counts, size):
             if pair_counts[pair] > 0:
                 heappush(queue, (-pair_counts[pair], pair, places))
     return tokens, merges
-
-
-def _symbols(word):
-    try:
-        return list(word.encode().translate(_IDS))
-    except UnicodeEncodeError as error:
-        raise surrogate(word[error.start]) from None
 
 
 def _count_pairs(words, counts):
@@ -169,11 +162,7 @@ class Words(dict):
         self.byte_ids, self.ranks = byte_ids, ranks
 
     def __missing__(self, word):
-        try:
-            symbols = [self.byte_ids[byte] for byte in word.encode()]
-        except UnicodeEncodeError as error:
-            raise surrogate(word[error.start]) from None
-        ids = apply(symbols, self.ranks)
+        ids = apply([self.byte_ids[byte] for byte in encoded(word)], self.ranks)
         if len(word) <= CACHED_LENGTH:
             if len(self) >= CACHED_WORDS:
                 self.clear()
@@ -181,10 +170,14 @@ class Words(dict):
         return ids
 
 
-def surrogate(character):
-    """The error for a text with half of a character, which UTF-8 cannot hold."""
-    return ValueError(
-        f"the text holds the lone surrogate U+{ord(character):04X}, half of a "
-        "character: it was read wrongly. Read the file as UTF-8, or drop the halves "
-        'with text.encode("utf-8", "ignore").decode()'
-    )
+def encoded(text):
+    """The text's UTF-8 bytes; an error that explains for half of a character."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise ValueError(
+            f"the text holds the lone surrogate U+{code:04X}, half of a character: it "
+            "was read wrongly. Read the file as UTF-8, or drop the halves with "
+            'text.encode("utf-8", "ignore").decode()'
+        ) from None

@@ -109,7 +109,7 @@ class Tokenizer:
         """
         if not _checked(text):
             raise ValueError("there is no character in the text: it is empty")
-        return Characters([c.encode() for c in sorted(set(text))])
+        return Characters(bpe.encoded(c) for c in sorted(set(text)))
 
     @property
     def vocab_size(self):
