@@ -78,16 +78,14 @@ def read(path, *, device="cpu"):
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    _refuse_pickles(path)
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             text = (file.metadata() or {}).get("lmlab")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
     except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is damaged or cut short ({error}): delete it, and resume from "
-            "the one before"
-        ) from error
+        raise CheckpointError(f"{path} {_what_it_is(path, error)}") from error
     if text is None:
         raise CheckpointError(
             f"{path} holds weights but is no checkpoint of a training; "
@@ -96,17 +94,16 @@ def read(path, *, device="cpu"):
     return tensors, json.loads(text)
 
 
-def _refuse_pickles(path):
-    try:
-        with open(path, "rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+def _what_it_is(path, error):
+    """What is wrong with a file that safetensors could not read."""
+    with open(path, "rb") as file:
+        start = file.read(4)
     if start.startswith(PICKLES):
-        raise CheckpointError(
-            f"{path} is a pickle, which can run any code when it is loaded; it was not "
-            "opened. Checkpoints are safetensors files"
+        return (
+            "is a pickle, which can run any code when it is loaded; it was not opened. "
+            "Checkpoints are safetensors files"
         )
+    return f"is damaged or cut short ({error}): delete it, resume from the one before"
 
 
 # --- Models and optimisers as named tensors -------------------------------------------
