@@ -87,6 +87,23 @@ def test_attention_measures_speed_and_memory():
         )
 
 
+def test_tokenizer_measures_training_encoding_and_memory(tmp_path):
+    done = run(
+        "tokenizer.py",
+        *("--characters", "20000", "--sizes", "300", "--rounds", "2"),
+        *("--letters", "1000"),
+        LMLAB_OFFLINE="1",
+        LMLAB_DATA=str(tmp_path),
+        LMLAB_MIRROR="",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "english: 0.02 MB; 1 thread(s)" in done.stdout
+    rows = re.findall(r"\n\| (\D[^|]+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \(", done.stdout)
+    assert len(rows) == 6
+    assert all(float(ratio) > 0 for _, ratio in rows)
+    assert len(re.findall(r"\n\| [\d.]+ \| [\d.]+ \|", done.stdout)) == 4 + 3
+
+
 def test_sweep_measures_overhead_and_workers():
     done = run("sweep.py", "--quick", timeout=280)  # starts eight kernels
     assert done.returncode == 0, done.stderr
