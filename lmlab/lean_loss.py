@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from lmlab.tiled import wider
 
 IGNORED = -100  # a target that does not count, as in torch
-PIECE = 1 << 24  # logits held at a time: 64 MiB in float32
+PIECE = 1 << 23  # logits held at a time: 32 MiB in float32
 SMALL = 1 << 22  # below this many logits, torch's own cross-entropy is as good
 
 
@@ -82,15 +82,15 @@ class _SumInPieces(torch.autograd.Function):
 
 def _losses(logits, targets):
     """Losses (rows,) and, in the memory of logits, softmax − one-hot (rows, V)."""
-    counted = targets != IGNORED
-    safe = targets.where(counted, 0)[:, None]
-    chosen = logits.gather(1, safe)[:, 0]
-    log_sum = logits.logsumexp(1)
-    losses = (log_sum - chosen).where(counted, 0.0)
-    grad = logits.sub_(log_sum[:, None]).exp_()
-    grad.scatter_add_(1, safe, -torch.ones_like(safe, dtype=grad.dtype))
-    grad.mul_(counted[:, None])
-    return losses, grad
+    counts = (targets != IGNORED)[:, None]
+    safe = targets[:, None].where(counts, 0)
+    chosen = logits.gather(1, safe)
+    largest = logits.amax(1, keepdim=True)
+    grad = logits.sub_(largest).exp_()
+    total = grad.sum(1, keepdim=True)
+    grad.mul_(counts / total)
+    grad.scatter_add_(1, safe, -counts.to(grad))
+    return ((total.log() + largest - chosen) * counts), grad
 
 
 def _add_product(total, grad, h):

@@ -113,6 +113,7 @@ def test_importing_lmlab_imports_nothing_else():
 
 # Models written in torch import it; nothing else does, nor do others import these.
 OF_TORCH = {
+    "activations",
     "attention",
     "batches",
     "checkpoints",
