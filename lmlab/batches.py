@@ -21,9 +21,9 @@ def blocks(ids, context, batch_size, seed=0):
 
     def batch(step):
         rng = np.random.default_rng((seed, step))
-        rows = views[rng.integers(len(views), size=batch_size)]
-        rows = torch.from_numpy(rows.astype(np.int64))
-        return rows[:, :-1], rows[:, 1:]
+        rows = views[rng.integers(len(views), size=batch_size)].astype(np.int64)
+        rows = torch.from_numpy(rows)
+        return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
     return batch
 
