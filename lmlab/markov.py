@@ -90,20 +90,26 @@ class MarkovSource:
         return np.concatenate([np.diff(prefixes), rest])
 
 
-def markov(symbols=8, order=2, seed=0, *, concentration=0.3):
-    """A random source: each row of its table is drawn from a Dirichlet distribution.
+def markov(symbols=8, order=2, seed=0, *, concentration=0.5):
+    """A random source of which each symbol of memory knows a part.
 
     symbols: how many, 2 to 26; order: how many the next one depends on, 1 to 3.
-    concentration: small values make rows that are nearly certain, large ones even.
-    A hundredth of every row is spread evenly, so that every text is possible.
+    The row of a context is drawn from a Dirichlet distribution around the row of the
+    context without its oldest symbol, the first one around the even row.
+    concentration: small values make rows that are nearly certain, large ones that
+    differ little. A hundredth of every row is even, so that every text is possible.
     """
     _whole("symbols", symbols, 2, len(SYMBOLS))
     _whole("order", order, 1, 3)
     if not 0 < concentration < math.inf:
         raise ValueError(f"concentration must be greater than 0, not {concentration!r}")
     rng = np.random.default_rng(seed)
-    rows = rng.dirichlet([concentration] * symbols, size=(symbols,) * order)
-    transitions = 0.99 * rows + 0.01 / symbols
+    transitions = np.full(symbols, 1 / symbols)
+    for k in range(1, order + 1):
+        shape = (symbols,) * (k + 1)  # (older, …, newest before, next)
+        around = np.broadcast_to(transitions, shape).reshape(-1, symbols)
+        rows = [rng.dirichlet(concentration * symbols * row) for row in around]
+        transitions = 0.99 * np.reshape(rows, shape) + 0.01 / symbols
     stationary = _stationary(transitions)
     return MarkovSource(transitions, stationary, SYMBOLS[:symbols])
 
