@@ -33,12 +33,12 @@ def autocast_for(precision, device):
 
 def in_order(data, context, batch_size):
     """Batches for an evaluation, from what the user gave."""
-    if not isinstance(data, list | tuple):
+    if isinstance(data, list | tuple) and len(data) == 0:
+        raise ValueError("validation: one batch or more needed, got none")
+    if not isinstance(data, list | tuple) or not isinstance(data[0], list | tuple):
         if context is None:
             raise ValueError("context: how long are the blocks to cut the ids into?")
         return windows(data, context, batch_size)
-    if not data:
-        raise ValueError("validation: one batch or more needed, got none")
     return data
 
 

@@ -256,7 +256,8 @@ def test_evaluation_is_the_mean_over_all_tokens_whatever_the_batches():
     for batch_size in (1, 7, 32):
         found = evaluate(model, TEXT, batch_size=batch_size)
         assert found == pytest.approx(np.mean(expected), rel=1e-12)
-    batches = [(x, y) for x, y in [ragged(0), make_blocks(2)(1)]]
+    assert evaluate(model, TEXT.tolist()) == found
+    batches = [ragged(0), make_blocks(2)(1)]
     parts = [float(model.loss(x, y, reduction="sum").detach()) for x, y in batches]
     expected = sum(parts) / sum(counted(y) for _, y in batches)
     assert evaluate(model, batches) == pytest.approx(expected, rel=1e-12)

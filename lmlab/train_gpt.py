@@ -1,0 +1,141 @@
+"""Train a GPT on a text from the command line, on one process or several.
+
+    python -m lmlab.train_gpt --text english --folder runs/gpt
+    torchrun --nproc_per_node=2 -m lmlab.train_gpt --text mine.txt --folder runs/gpt
+
+The folder receives checkpoints, curves for TensorBoard (in tensorboard/) and, at the
+end, model and tokenizer in Hugging Face's format (in model/). The same command again
+goes on where it was killed. Settings of torchrun: https://docs.pytorch.org/docs/elastic
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+SIZES = ("layers", "heads", "width", "context")
+
+
+def main(arguments=None):
+    """Run the command; exits with 2 for input that cannot be used, 1 when it fails."""
+    options = _parser().parse_args(arguments)
+    from lmlab.checkpoints import CheckpointError
+    from lmlab.data import DataError
+    from lmlab.pretrained import WeightsError
+    from lmlab.training import TrainingError
+
+    try:
+        train(options)
+    except (ValueError, OSError, CheckpointError, DataError, WeightsError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except TrainingError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def train(options):
+    """Do what the command line says; see `python -m lmlab.train_gpt --help`."""
+    from lmlab import corpora, devices, distributed
+    from lmlab.corpora import token_ids
+    from lmlab.gpt import GPT, Config
+    from lmlab.training import Recipe, blocks, fit
+
+    recipe = Recipe(
+        **{name: getattr(options, name) for name in _of_recipe()},
+        min_lr=options.lr / 10,
+    )
+    device, reason = devices.choose_device(options.device)
+    ranks, _ = distributed.join(device)
+    text = corpora.load(options.text)
+    tokenizer = _tokenizer(options.tokenizer, text)
+    ids = [token_ids(tokenizer, part) for part in (text.train, text.validation)]
+    config = Config(
+        vocabulary=tokenizer.vocab_size,
+        dropout=options.dropout,
+        **{name: getattr(options, name) for name in SIZES},
+    )
+    devices.seed_everything(options.seed)
+    model = GPT(config)
+
+    def say(*words):
+        if ranks.first:
+            print(*words, flush=True)
+
+    say(f"{text}\n{tokenizer}\n{model.num_parameters():,} parameters")
+    say(f"{ranks.size} process(es), {device}: {reason}")
+
+    def note(record):
+        if "validation_loss" in record:
+            say(
+                "step {step:>6}  loss {loss:.4f}  validation {validation_loss:.4f}  "
+                "{tokens_per_second:,.0f} tokens/s".format(**record)
+            )
+
+    folder = Path(options.folder)
+    history = fit(
+        model,
+        blocks(ids[0], options.context, options.batch_size, options.seed),
+        recipe,
+        validation=ids[1],
+        folder=folder,
+        resume=True,
+        device=device,
+        tensorboard=folder / "tensorboard",
+        log=note,
+    )
+    step, loss = history.best
+    say(f"{len(history.steps)} steps, {history.tokens_per_second:,.0f} tokens/s")
+    say(f"lowest validation loss {loss:.4f} nats per token, at step {step}")
+    if ranks.first:
+        from lmlab import pretrained
+
+        pretrained.save(model, tokenizer, folder / "model")
+        say(f"the model of the last step is in {folder / 'model'}")
+
+
+def _tokenizer(choice, text):
+    """Characters, BPE learned here, or a saved one; deterministic, so ranks agree."""
+    from lmlab.tokenizer import Tokenizer, train
+
+    if choice == "characters":
+        return Tokenizer.characters(text.train + text.validation)
+    if choice.isdigit():
+        return train(text.train, int(choice))
+    return Tokenizer.load(Path(choice))
+
+
+def _of_recipe():
+    return (
+        "steps", "lr", "batch_size", "accumulate", "weight_decay", "precision",
+        "evaluate_every", "checkpoint_every", "seed",
+    )  # fmt: skip
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m lmlab.train_gpt",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--text", default="english", help="a corpus of lmlab.corpora, or a file's path")
+    add("--folder", required=True, help="for all that is written; resumed if in use")
+    add("--tokenizer", default="1000", help="characters, a vocabulary size, a folder")
+    for name, value in zip(SIZES, (4, 4, 128, 128)):
+        add(f"--{name}", type=int, default=value)
+    add("--dropout", type=float, default=0.0)
+    add("--steps", type=int, default=1000)
+    add("--batch-size", type=int, default=16, help="over all processes")
+    add("--accumulate", type=int, default=1, help="pieces a batch is cut into")
+    add("--lr", type=float, default=2e-3)
+    add("--weight-decay", type=float, default=0.1)
+    add("--precision", default="auto", help="float32, bfloat16, float16 or auto")
+    add("--device", default="auto", help="cuda, mps, cpu or auto")
+    add("--evaluate-every", type=int, default=100)
+    add("--checkpoint-every", type=int, default=100)
+    add("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
