@@ -180,7 +180,11 @@ class GPT(nn.Module):
         is cheap: on the CPU), or more than the context or the cache holds; TypeError
         for ids of a dtype that cannot count.
         """
-        return F.linear(self.hidden(ids, cache), self.token_embedding.weight)
+        return self.logits(self.hidden(ids, cache))
+
+    def logits(self, hidden):
+        """hidden (…, C) → logits (…, V)."""
+        return F.linear(hidden, self.token_embedding.weight)
 
     def hidden(self, ids, cache=None):
         """The last hidden states (B, T, C), after the final norm; errors as above."""

@@ -1,0 +1,216 @@
+"""Text from a GPT: greedy, sampled or by beam search; see lesson 08.
+
+    ids = generate(model, tokenizer.encode("Once"), 50, temperature=0.8, seed=0)[0]
+    tokenizer.decode(ids)
+
+Keys and values of what was read are kept (gpt.Cache), so that a token costs about the
+same wherever it stands.
+"""
+
+import operator
+from dataclasses import dataclass
+
+import torch
+
+from lmlab import beams as beam_search
+from lmlab import sampling
+from lmlab.running_text import RunningText
+
+
+def generate(
+    model,
+    prompt_ids,
+    num_tokens,
+    *,
+    num_sequences=1,
+    temperature=0.0,
+    top_k=None,
+    top_p=None,
+    repetition_penalty=1.0,
+    beams=1,
+    stop=(),
+    seed=None,
+    use_cache=True,
+    crop=False,
+):
+    """Continue a prompt, or each of several; returns lists of new ids alone.
+
+    prompt_ids: ids of one prompt, or a list of such (they may differ in length). Each
+    gives num_sequences lists, one after the other, of num_tokens ids, or fewer: a list
+    ends with the first id of `stop` that it meets.
+    temperature: 0 takes the likeliest id; above 0 one is drawn, among the top_k and
+    top_p likeliest if given (see lmlab.sampling). repetition_penalty: above 1 makes
+    ids that came before less likely. beams: above 1 searches for the likeliest whole
+    continuation (see lmlab.beams), the best first. seed: the same seed draws the same;
+    None draws anew. The global random generators are never used.
+    use_cache=False reads everything again for each id: slower, and the same. crop: of
+    a prompt that is too long keep the end; without it, that is an error.
+    Raises ValueError or TypeError, naming the argument.
+    """
+    prompts = _prompts(prompt_ids)
+    choice = _Choice(
+        num_tokens, num_sequences, temperature, top_k, top_p, repetition_penalty, beams
+    )
+    stop = _stop(stop, model.config.vocabulary)
+    prompts = _fitting(prompts, num_tokens, model.config, crop)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            if beams == 1:
+                return _sample(model, prompts, choice, stop, seed, use_cache)
+            found = []
+            for prompt in prompts:
+                text = RunningText(model, [prompt], num_tokens, use_cache)
+                found += beam_search.search(
+                    text, num_tokens, beams, stop, repetition_penalty
+                )[:num_sequences]
+            return found
+    finally:
+        model.train(was_training)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """How the next id is chosen; refuses what makes no sense."""
+
+    num_tokens: int
+    num_sequences: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    penalty: float
+    beams: int
+
+    def __post_init__(self):
+        for name in ("num_tokens", "num_sequences", "beams", "top_k"):
+            value = getattr(self, name)
+            if value is None and name == "top_k":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(
+                f"temperature must be 0 (greedy) or more, got {self.temperature!r}"
+            )
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p!r}")
+        if not 0 < self.penalty < float("inf"):
+            raise ValueError(
+                f"repetition_penalty must be above 0, got {self.penalty!r}"
+            )
+        self._check_together()
+
+    def _check_together(self):
+        if self.temperature == 0 and (self.top_k, self.top_p) != (None, None):
+            raise ValueError(
+                "top_k and top_p choose what is drawn from, and temperature=0 draws "
+                "nothing: set temperature above 0"
+            )
+        if self.beams == 1:
+            if self.temperature == 0 and self.num_sequences > 1:
+                raise ValueError(
+                    f"num_sequences={self.num_sequences} would all be the same with "
+                    "temperature=0: set temperature above 0, or beams"
+                )
+        elif self.temperature > 0:
+            raise ValueError("beams search and do not draw: leave temperature at 0")
+        elif self.num_sequences > self.beams:
+            raise ValueError(
+                f"{self.beams} beams cannot give {self.num_sequences} sequences: "
+                "num_sequences must be at most beams"
+            )
+
+
+def _sample(model, prompts, choice, stop, seed, use_cache):
+    text = RunningText(model, prompts, choice.num_tokens, use_cache)
+    generator = torch.Generator(device=text.device)
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    logits = text.begin()
+    if choice.num_sequences > 1:  # each prompt was read once
+        rows = torch.arange(len(prompts), device=text.device)
+        rows = rows.repeat_interleave(choice.num_sequences)
+        text.pick(rows)
+        logits = logits[rows]
+    chosen, running = [], [True] * len(logits)
+    for _ in range(choice.num_tokens):
+        if chosen:
+            logits = text.add(chosen[-1])
+        chosen.append(_choose(logits, text, choice, generator))
+        if stop:
+            last = chosen[-1].tolist()
+            running = [r and i not in stop for r, i in zip(running, last)]
+            if not any(running):
+                break
+    return [_until(ids, stop) for ids in torch.stack(chosen, 1).tolist()]
+
+
+def _choose(logits, text, choice, generator):
+    """The next id of each row (R,)."""
+    logits = logits.float()
+    if choice.penalty != 1:
+        logits = sampling.penalise(logits, text.seen, choice.penalty)
+    if choice.temperature == 0:
+        return logits.argmax(-1)
+    logits = sampling.filtered(logits, choice.temperature, choice.top_k, choice.top_p)
+    return sampling.draw(logits, generator)
+
+
+def _until(ids, stop):
+    ends = (place for place, i in enumerate(ids) if i in stop)
+    return ids[: next(ends, len(ids)) + 1]
+
+
+def _prompts(prompt_ids):
+    """A list of prompts, each a list of int that is not empty."""
+    ids = prompt_ids.tolist() if hasattr(prompt_ids, "tolist") else list(prompt_ids)
+    if not ids:
+        raise ValueError(
+            "prompt_ids is empty: begin with one id at least, such as tokenizer.end"
+        )
+    many = hasattr(ids[0], "__iter__") and not isinstance(ids[0], str)
+    try:
+        prompts = [[operator.index(i) for i in p] for p in (ids if many else [ids])]
+    except TypeError:
+        raise TypeError(
+            "prompt_ids must be ids (whole numbers) or a list of such; text is encoded "
+            "by tokenizer.encode"
+        ) from None
+    if not all(prompts):
+        raise ValueError("prompt_ids holds an empty prompt: begin with tokenizer.end")
+    return prompts
+
+
+def _stop(stop, vocabulary):
+    stop = {stop} if isinstance(stop, int) else set(stop)
+    for i in stop:
+        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < vocabulary:
+            raise ValueError(f"stop must hold ids in 0 … {vocabulary - 1}, got {i!r}")
+    return stop
+
+
+def _fitting(prompts, num_tokens, config, crop):
+    """The prompts, cut at the left where the caller allows it; ids looked at."""
+    room = config.context - num_tokens + 1
+    if room < 1:
+        raise ValueError(
+            f"num_tokens={num_tokens} is more than the model's context of "
+            f"{config.context} has room for"
+        )
+    longest = max(map(len, prompts))
+    if longest > room and not crop:
+        raise ValueError(
+            f"the prompt has {longest} tokens, and with num_tokens={num_tokens} the "
+            f"context of {config.context} has room for {room}: shorten it, or pass "
+            "crop=True to keep its end"
+        )
+    prompts = [prompt[-room:] for prompt in prompts]
+    for i in (i for prompt in prompts for i in prompt):
+        if not 0 <= i < config.vocabulary:
+            raise ValueError(
+                f"prompt_ids must lie in 0 … {config.vocabulary - 1}, got {i}"
+            )
+    return prompts
