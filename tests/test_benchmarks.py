@@ -1,10 +1,15 @@
 """Each benchmark runs to its end on tiny sizes; the figures are not looked at."""
 
+import math
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from lmlab import corpora
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -111,3 +116,105 @@ def test_sweep_measures_overhead_and_workers():
     assert [name for name, _ in ratios] == ["alone", "in the sweep"]
     assert all(float(ratio) > 0 for _, ratio in ratios)
     assert re.search(r"one after the other: [\d.]+ \(", done.stdout)
+
+
+TINY = ("--layers", "1", "--heads", "2", "--width", "8", "--context", "8")
+
+
+def test_gpt_measures_speed(tmp_path):
+    done = run(
+        "gpt.py",
+        *("--only", "speed", "--rounds", "2", "--steps", "4", "--threads", "1"),
+        *("--batch", "2", *TINY),
+        LMLAB_OFFLINE="1",
+        LMLAB_MIRROR="",
+        LMLAB_DATA=str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("lmlab", "plain loop", "Trainer"):
+        found = re.findall(rf"\n\| {name} \| ([\d,]+) \| ([\d.]+) \(", done.stdout)
+        assert len(found) == 1
+        assert all(float(x.replace(",", "")) > 0 for x in found[0])
+
+
+def test_gpt_measures_large_models_and_their_memory():
+    tiny = [each.replace("--", "--large-") for each in TINY]
+    done = run(
+        "gpt.py",
+        *("--only", "large", "--large-rounds", "1", "--large-steps", "4"),
+        *("--large-precisions", "bfloat16", "--large-vocabulary", "50"),
+        *("--large-batch", "2", "--threads", "1", *tiny),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Fine-tuning step, bfloat16: 1 layers × 8, 2 heads" in done.stdout
+    for name in ("lmlab", "Trainer"):
+        assert re.search(rf"\n\| {name} \| [\d,]+ \| [\d.]+ \(", done.stdout)
+    assert re.search(r"Peak memory: lmlab [\d,]+ MiB, Trainer [\d,]+ MiB", done.stdout)
+
+
+# Stands in for a checkout of nanoGPT: what the benchmark calls, reads and changes.
+MODEL = """
+import torch
+from dataclasses import dataclass
+
+@dataclass
+class GPTConfig:
+    vocab_size: int
+
+class GPT(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.logits = torch.nn.Embedding(config.vocab_size, config.vocab_size)
+
+    def forward(self, ids, targets):
+        logits = self.logits(ids)
+        return logits, torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=-1
+        )
+"""
+TRAIN = """
+import sys, torch
+from pathlib import Path
+from model import GPT, GPTConfig
+torch.manual_seed(1337 + 0)
+assert "--max_iters=3" in sys.argv and "--n_embd=128" in sys.argv
+size = len(set(Path("data/shakespeare_char/input.txt").read_text()))
+for step in range(4):
+    took = 500 if step in (0, 3) else 1000
+    print(f"iter {step}: loss 4.1, time {took:.2f}ms, mfu 1%")
+folder = Path("out-shakespeare-char")
+folder.mkdir(exist_ok=True)
+saved = {"model_args": {"vocab_size": size}}
+saved["model"] = GPT(GPTConfig(size)).state_dict()
+saved["model"]["logits.weight"].zero_()  # every character is as likely
+torch.save(saved, folder / "ckpt.pt")
+"""
+
+
+def test_gpt_measures_beside_a_checkout_of_nanogpt(tmp_path):
+    (tmp_path / "data" / "shakespeare_char").mkdir(parents=True)
+    (tmp_path / "data" / "shakespeare_char" / "prepare.py").write_text("")
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "train.py").write_text(TRAIN)
+    done = run(
+        "gpt.py",
+        *("--only", "nanogpt", "--nanogpt", str(tmp_path), "--nanogpt-rounds", "1"),
+        *("--nanogpt-steps", "3", "--fast-steps", "2", "--threads", "1"),
+        LMLAB_OFFLINE="1",
+        LMLAB_MIRROR="",
+        LMLAB_DATA=str(tmp_path / "empty"),
+    )
+    assert done.returncode == 0, done.stderr
+    uniform = math.log(len({*corpora.load("english").train}))
+    (seconds, loss), *_ = re.findall(
+        r"\| nanoGPT \| (\S+) .*? \| (\S+) \(", done.stdout
+    )
+    assert (float(seconds), float(loss)) == (2.0, pytest.approx(uniform, abs=1e-3))
+    assert re.search(r"\| lmlab \| [\d.]+ \(.* \| [\d.]+ \(", done.stdout)
+    assert not (tmp_path / "out-shakespeare-char").exists()  # it worked on a copy
+
+
+def test_gpt_without_nanogpts_train_says_so(tmp_path):
+    done = run("gpt.py", "--only", "nanogpt", "--nanogpt", str(tmp_path))
+    assert done.returncode == 1
+    assert "there is no train.py in" in done.stderr
