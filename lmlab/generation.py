@@ -171,9 +171,9 @@ def _prompts(prompt_ids):
         raise ValueError(
             "prompt_ids is empty: begin with one id at least, such as tokenizer.end"
         )
-    many = hasattr(ids[0], "__iter__") and not isinstance(ids[0], str)
+    one = hasattr(ids[0], "__index__") and not getattr(ids[0], "ndim", 0)
     try:
-        prompts = [[operator.index(i) for i in p] for p in (ids if many else [ids])]
+        prompts = [[operator.index(i) for i in p] for p in ([ids] if one else ids)]
     except TypeError:
         raise TypeError(
             "prompt_ids must be ids (whole numbers) or a list of such; text is encoded "

@@ -1,0 +1,342 @@
+"""lmlab.generation against Hugging Face's generate, and what changes nothing."""
+
+import random
+
+import pytest
+import torch
+from transformers import LogitsProcessorList
+from transformers.generation.logits_process import (
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from lmlab import pretrained, quantized, sampling
+from lmlab.generation import generate
+from lmlab.gpt import GPT, Config
+
+CONFIG = Config(vocabulary=53, context=40, layers=3, heads=4, width=20, dropout=0.2)
+PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [7]]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(1)
+    model = GPT(CONFIG)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.35)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def theirs(model):
+    return pretrained.to_huggingface(model).eval()
+
+
+def cases(number):
+    """Prompts with a repetition penalty and stop tokens, none alike."""
+    for seed in range(number):
+        rng = random.Random(seed)
+        prompt = [rng.randrange(53) for _ in range(rng.randint(1, 20))]
+        stops = (), (3,), tuple(rng.sample(range(53), 8))
+        yield prompt, rng.choice([1.0, 1.3, 0.8]), rng.choice(stops)
+
+
+def by_huggingface(theirs, prompt, penalty, stop, **options):
+    ids = torch.tensor([prompt])
+    out = theirs.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=15,
+        do_sample=False,
+        pad_token_id=0,
+        repetition_penalty=penalty,
+        eos_token_id=list(stop) or None,
+        **options,
+    )
+    return [until(ids, stop) for ids in out[:, len(prompt) :].tolist()]
+
+
+def until(ids, stop):
+    """Ids up to the first that stops; what follows there is padding."""
+    ends = [place for place, i in enumerate(ids) if i in stop]
+    return ids[: ends[0] + 1] if ends else ids
+
+
+# --- Against Hugging Face -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_greedy_equals_huggingfaces(model, theirs, use_cache):
+    lengths = set()
+    for prompt, penalty, stop in cases(12):
+        expected = by_huggingface(theirs, prompt, penalty, stop)
+        ours = generate(
+            model,
+            prompt,
+            15,
+            repetition_penalty=penalty,
+            stop=stop,
+            use_cache=use_cache,
+        )
+        assert ours == expected
+        lengths.add(len(ours[0]))
+    assert len(lengths) > 1  # some stopped early
+
+
+@pytest.mark.parametrize(("beams", "best"), [(2, 1), (3, 3), (5, 2)])
+def test_beams_equal_huggingfaces(model, theirs, beams, best):
+    for prompt, penalty, stop in cases(12):
+        expected = by_huggingface(
+            theirs, prompt, penalty, stop, num_beams=beams, num_return_sequences=best
+        )
+        ours = generate(
+            model,
+            prompt,
+            15,
+            repetition_penalty=penalty,
+            stop=stop,
+            beams=beams,
+            num_sequences=best,
+        )
+        assert ours == expected
+
+
+@pytest.mark.parametrize("looked_at", [4, 1024])
+@pytest.mark.parametrize("top_k", [None, 1, 7, 100])
+@pytest.mark.parametrize("top_p", [None, 1e-6, 0.3, 0.9, 1.0])
+def test_the_distribution_equals_huggingfaces(monkeypatch, top_k, top_p, looked_at):
+    monkeypatch.setattr(sampling, "LIKELY", looked_at)  # few: the whole is sorted
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 53, generator=generator) * 3
+    warpers = [TemperatureLogitsWarper(0.7)]
+    warpers += [TopKLogitsWarper(top_k)] if top_k else []
+    warpers += [TopPLogitsWarper(top_p)] if top_p else []
+    expected = LogitsProcessorList(warpers)(None, logits).softmax(-1)
+    ours = sampling.filtered(logits, 0.7, top_k, top_p).softmax(-1)
+    assert torch.equal(ours > 0, expected > 0)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_the_repetition_penalty_equals_huggingfaces():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 53, generator=generator)
+    ids = torch.randint(53, (4, 9), generator=generator)
+    seen = torch.zeros(4, 53, dtype=torch.bool).scatter_(1, ids, True)
+    for penalty in (0.5, 1.0, 1.7):
+        expected = RepetitionPenaltyLogitsProcessor(penalty)(ids, logits)
+        assert torch.equal(sampling.penalise(logits, seen, penalty), expected)
+
+
+# --- What is drawn --------------------------------------------------------------------
+
+
+def test_tokens_are_drawn_as_often_as_the_model_says(model):
+    with torch.no_grad():
+        logits = model(torch.tensor([PROMPTS[0]]))[:, -1]
+    expected = sampling.filtered(logits, 1.3, top_k=8).softmax(-1)[0]
+    n = 2000
+    drawn = generate(
+        model, PROMPTS[0], 1, num_sequences=n, temperature=1.3, top_k=8, seed=0
+    )
+    counts = torch.bincount(torch.tensor(drawn)[:, 0], minlength=53)
+    error = (expected * (1 - expected) / n).sqrt()
+    assert (counts[expected == 0] == 0).all()
+    assert ((counts / n - expected).abs() <= 4 * error).all()
+    assert (counts > 0).sum() > 3
+
+
+def test_a_seed_reproduces_and_touches_no_one_elses(model):
+    options = {"temperature": 1.0, "top_k": 20, "top_p": 0.95, "num_sequences": 5}
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = generate(model, PROMPTS, 12, seed=3, **options)
+    assert generate(model, PROMPTS, 12, seed=3, **options) == first
+    assert generate(model, PROMPTS, 12, seed=3, use_cache=False, **options) == first
+    assert generate(model, PROMPTS, 12, seed=4, **options) != first
+    assert generate(model, PROMPTS, 12, **options) != first
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(first) == 15
+    assert len({tuple(ids) for ids in first[:5]}) == 5
+
+
+def test_a_very_low_temperature_is_greedy(model):
+    greedy = generate(model, PROMPTS[1], 12)
+    assert generate(model, PROMPTS[1], 12, temperature=1e-4, seed=0) == greedy
+    assert generate(model, PROMPTS[1], 12, temperature=5.0, top_k=1, seed=0) == greedy
+
+
+# --- What changes nothing -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.4}, {"beams": 3}])
+def test_prompts_side_by_side_are_as_one_by_one(model, use_cache, options):
+    alone = [generate(model, prompt, 10, **options)[0] for prompt in PROMPTS]
+    assert generate(model, PROMPTS, 10, use_cache=use_cache, **options) == alone
+    assert generate(model, PROMPTS, 10, stop=(alone[0][4],), **options) == [
+        generate(model, prompt, 10, stop=(alone[0][4],), **options)[0]
+        for prompt in PROMPTS
+    ]
+
+
+def test_prompts_may_be_arrays_or_tensors(model):
+    expected = generate(model, [[3, 1, 4], [1, 5, 9]], 5)
+    ids = torch.tensor([[3, 1, 4], [1, 5, 9]])
+    assert generate(model, ids, 5) == expected
+    assert generate(model, ids.numpy().astype("uint16"), 5) == expected
+    assert generate(model, ids[0], 5) == expected[:1]
+    assert generate(model, tuple(ids[1]), 5) == expected[1:]
+
+
+def test_a_sequence_ends_with_its_stop(model):
+    free = generate(model, PROMPTS, 12)
+    stop = free[0][3]
+    assert generate(model, PROMPTS[0], 12, stop=stop) == [until(free[0], {stop})]
+    assert len(until(free[0], {stop})) <= 4
+
+
+def test_the_model_is_left_as_it_was(model):
+    model.train()
+    try:
+        ids = generate(model, PROMPTS[0], 8)
+        assert model.training
+    finally:
+        model.eval()
+    assert generate(model, PROMPTS[0], 8) == ids  # dropout had been off
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_the_context_can_be_filled_to_its_end(model):
+    prompt = [i % 53 for i in range(30)]
+    ids = generate(model, prompt, 11)[0]  # the last id is not read
+    assert len(ids) == 11
+    assert generate(model, prompt, 11, use_cache=False)[0] == ids
+    whole = [50, 51, 52, *prompt]
+    assert generate(model, whole, 11, crop=True)[0] == ids
+    assert generate(model, [whole, prompt], 11, crop=True) == [ids, ids]
+
+
+# --- What is refused ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"num_sequences": 5}, "would all be the same with temperature=0"),
+        ({"top_k": 5}, "temperature=0 draws nothing"),
+        ({"top_p": 0.5}, "temperature=0 draws nothing"),
+        ({"temperature": -1}, "temperature must be 0"),
+        ({"temperature": float("nan")}, "temperature must be 0"),
+        ({"temperature": 1, "top_k": 0}, "top_k must be a whole number from 1, got 0"),
+        ({"temperature": 1, "top_p": 0}, r"top_p must lie in \(0, 1\], got 0"),
+        ({"temperature": 1, "top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be above 0, got 0"),
+        ({"beams": 2, "temperature": 1}, "beams search and do not draw"),
+        ({"beams": 2, "num_sequences": 3}, "2 beams cannot give 3 sequences"),
+        ({"beams": 0}, "beams must be a whole number from 1, got 0"),
+        ({"stop": [53]}, "stop must hold ids in 0 … 52, got 53"),
+        ({"stop": ["."]}, "stop must hold ids in 0 … 52, got '.'"),
+    ],
+)
+def test_options_that_make_no_sense(model, options, said):
+    with pytest.raises(ValueError, match=said):
+        generate(model, [1, 2], 3, **options)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "num_tokens", "kind", "said"),
+    [
+        ([], 3, ValueError, "prompt_ids is empty: begin with one id"),
+        ([[1], []], 3, ValueError, "holds an empty prompt"),
+        ("Once", 3, TypeError, "text is encoded by tokenizer.encode"),
+        ([1.5], 3, TypeError, "must be ids"),
+        ([1, 53], 3, ValueError, "prompt_ids must lie in 0 … 52, got 53"),
+        ([[1], [-1]], 3, ValueError, "prompt_ids must lie in 0 … 52, got -1"),
+        ([1], 0, ValueError, "num_tokens must be a whole number from 1, got 0"),
+        ([1] * 38, 4, ValueError, "38 tokens, and with num_tokens=4 .* room for 37"),
+        ([1], 41, ValueError, "num_tokens=41 is more than the model's context of 40"),
+    ],
+)
+def test_prompts_that_are_none(model, prompt, num_tokens, kind, said):
+    with pytest.raises(kind, match=said):
+        generate(model, prompt, num_tokens)
+
+
+# --- Smaller copies -------------------------------------------------------------------
+
+
+INT8 = quantized.ENGINE in torch.backends.quantized.supported_engines
+needs_int8 = pytest.mark.skipif(not INT8, reason="torch has no 8-bit kernels here")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A GPT that learnt a text, so that its logits are far from flat."""
+    torch.manual_seed(0)
+    text = torch.tensor([ord(c) % 64 for c in "the cat sat on the mat. " * 40])
+    model = GPT(Config(vocabulary=64, context=48, layers=2, heads=4, width=64))
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(60):
+        starts = torch.randint(len(text) - 49, (16,))
+        block = torch.stack([text[s : s + 49] for s in starts.tolist()])
+        loss = model.loss(block[:, :-1], block[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.5
+    return model.eval(), text
+
+
+@pytest.mark.parametrize(
+    ("precision", "share"),
+    [
+        ("float32", 0),
+        ("bfloat16", 0.02),
+        pytest.param("int8", 0.03, marks=needs_int8),
+    ],
+)
+def test_a_smaller_copy_says_nearly_the_same(trained, precision, share):
+    model, text = trained
+    small = quantized.for_generation(model, precision)
+    ids, targets = text[None, 5:45], text[None, 6:46]
+    with torch.no_grad():
+        logits = model(ids)
+        near = small(ids).float()
+        assert (near - logits).norm() <= share * logits.norm()
+        exact, ours = model.loss(ids, targets), small.loss(ids, targets)
+    assert ours.item() == pytest.approx(exact.item(), abs=0.01)
+    prompt = text[:12].tolist()
+    expected = generate(model, prompt, 20)
+    assert generate(small, prompt, 20) == expected
+    assert generate(small, prompt, 20, use_cache=False) == expected
+    assert not any(p.requires_grad for p in small.parameters())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@needs_int8
+def test_eight_bits_are_stored_and_each_token_has_its_own_range():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(30, 16, generator=generator)
+    bias = torch.randn(30, generator=generator)
+    x = torch.randn(2, 3, 16, generator=generator)
+    x[0, 0] *= 1000  # one token with large numbers must not spoil the others
+    before = torch.backends.quantized.engine
+    layer = quantized.Int8Linear(weight, bias)
+    assert torch.backends.quantized.engine == before
+    expected = x @ weight.T + bias
+    error = (layer(x) - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert error.max() < 0.03
+    assert error.min() > 1e-5  # it is not float32 in disguise
+    torch.testing.assert_close(layer(x[:1, 1:2]), layer(x)[:1, 1:2], atol=0.2, rtol=0)
+    zero = quantized.Int8Linear(torch.zeros(4, 16))
+    assert torch.equal(zero(torch.zeros(2, 16)), torch.zeros(2, 4))
+
+
+def test_precisions_that_there_are_not(model, monkeypatch):
+    with pytest.raises(ValueError, match="float32, bfloat16, int8, got 'int4'"):
+        quantized.for_generation(model, "int4")
+    monkeypatch.setattr(quantized, "ENGINE", "none such")
+    with pytest.raises(ValueError, match="on an x86 CPU alone"):
+        quantized.for_generation(model, "int8")
