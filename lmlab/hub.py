@@ -206,6 +206,8 @@ def _download(model, file, endpoint, *, again):
     try:
         # Asked once and briefly: hf_hub_download would try for minutes.
         about = hub.get_hf_file_metadata(url, token=token, endpoint=endpoint)
+        if about.commit_hash != model.commit or about.etag is None:
+            raise _NoAnswer("it does not answer like the Hub: is HF_ENDPOINT right?")
         path = hub.hf_hub_download(
             model.repository,
             file,
@@ -245,8 +247,6 @@ def _trouble(error):
         return "no answer in time"
     if "RemoteProtocol" in name or "Consistency check" in text[0]:
         return "the download was cut; what had come was removed"
-    if name == "FileMetadataError":
-        return f"it does not answer like the Hub ({text[0]})"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.strerror or text[0]}; no part of the file was left"
     return f"no connection ({text[0] or name})"

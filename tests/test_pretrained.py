@@ -1,0 +1,433 @@
+"""Models in Hugging Face's format: both ways, and every file that is not one."""
+
+import errno
+import json
+import os
+import pickle
+import struct
+
+import pytest
+import safetensors.torch
+import torch
+import transformers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Model,
+)
+
+from lmlab import pretrained, tokenizer
+from lmlab.gpt import GPT, Config
+from lmlab.hub import WeightsError
+
+TEXT = "The quick brown fox jumps over the lazy dog; 敏捷的棕色狐狸。 " * 3
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return tokenizer.train(TEXT, 270)
+
+
+@pytest.fixture(scope="module")
+def model(tokens):
+    torch.manual_seed(0)
+    config = Config(tokens.vocab_size, context=32, layers=3, heads=5, width=20)
+    model = GPT(config)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, float(p.ndim == 1), 0.3)
+    return model.eval()
+
+
+@pytest.fixture
+def ids(model):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(model.config.vocabulary, (3, 17), generator=generator)
+
+
+@pytest.fixture
+def folder(model, tokens, tmp_path):
+    pretrained.save(model, tokens, tmp_path / "model", "# A card\n")
+    return tmp_path / "model"
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """No progress bars of transformers' in the output of a test that fails."""
+    transformers.utils.logging.disable_progress_bar()
+
+
+# --- Both ways ------------------------------------------------------------------------
+
+
+def test_a_folder_comes_back_as_it_was(folder, model, tokens, ids):
+    again, same = pretrained.load(folder)
+    assert again.config == model.config
+    assert not again.training
+    for (name, p), (_, q) in zip(again.named_parameters(), model.named_parameters()):
+        assert torch.equal(p, q), name
+        assert p.requires_grad
+    assert torch.equal(again(ids), model(ids))
+    assert same.encode(TEXT) == tokens.encode(TEXT)
+    assert (folder / "README.md").read_text() == "# A card\n"
+    assert pretrained.load(str(folder))[0].config == model.config
+    again.loss(ids, ids).backward()  # it can be trained
+
+
+def test_transformers_loads_what_save_writes(folder, model, tokens, ids):
+    theirs, info = AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert isinstance(theirs, GPT2LMHeadModel)
+    assert not any(info.values()), info  # nothing missing, nothing unexpected
+    torch.testing.assert_close(theirs(ids).logits, model(ids), atol=1e-5, rtol=0)
+    assert theirs.config.eos_token_id == tokens.end
+    assert AutoTokenizer.from_pretrained(folder)(TEXT)["input_ids"] == tokens.encode(
+        TEXT
+    )
+
+
+def test_what_transformers_saves_is_loaded(folder, model, ids, tmp_path):
+    theirs = AutoModelForCausalLM.from_pretrained(folder)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert torch.equal(pretrained.load_model(tmp_path / "theirs")(ids), model(ids))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 2), (1, 3, 9), (4, 8, 64)])
+def test_logits_of_huggingfaces_random_weights(shape):
+    layers, heads, width = shape
+    torch.manual_seed(0)
+    theirs = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=61,
+            n_positions=40,
+            n_layer=layers,
+            n_head=heads,
+            n_embd=width,
+            initializer_range=0.3,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    ).eval()
+    ours = pretrained.from_huggingface(theirs)
+    ids = torch.randint(61, (2, 40))
+    torch.testing.assert_close(ours(ids), theirs(ids).logits, atol=1e-4, rtol=0)
+    assert ours.config.dropout == 0.1
+    assert pretrained.from_huggingface(theirs, dropout=0.0).config.dropout == 0
+    assert pretrained.from_huggingface(theirs.train()).training
+    with torch.no_grad():  # a copy: theirs does not move with ours
+        ours.token_embedding.weight.zero_()
+    assert theirs.transformer.wte.weight.abs().sum() > 0
+
+
+def test_to_huggingface_is_a_tied_copy_and_draws_nothing(model, ids):
+    before = torch.get_rng_state()
+    theirs = pretrained.to_huggingface(model, end=7)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert theirs.lm_head.weight is theirs.transformer.wte.weight
+    assert theirs.config.eos_token_id == 7
+    assert not theirs.training
+    torch.testing.assert_close(theirs(ids).logits, model(ids), atol=1e-5, rtol=0)
+    again = pretrained.from_huggingface(theirs)
+    assert torch.equal(again(ids), model(ids))
+
+
+def test_a_model_in_half_precision_is_loaded_as_float32(model, tokens, ids, tmp_path):
+    pretrained.save(model, tokens, tmp_path / "half", dtype=torch.float16)
+    stored = (tmp_path / "half" / "model.safetensors").stat().st_size
+    assert stored < 2.5 * model.num_parameters()
+    again, _ = pretrained.load(tmp_path / "half")
+    assert all(p.dtype == torch.float32 for p in again.parameters())
+    torch.testing.assert_close(again(ids), model(ids), atol=0.1, rtol=0)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "half")
+    assert theirs.dtype == torch.float16
+
+
+def rewrite(folder, change=None, config=None):
+    """Change what a folder's weights or config.json hold."""
+    path = folder / "model.safetensors"
+    if change is not None:
+        tensors = safetensors.torch.load_file(path)
+        tensors = {name: t.clone() for name, t in tensors.items()}
+        change(tensors)
+        safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    if config is not None:
+        values = json.loads((folder / "config.json").read_text())
+        config(values)
+        (folder / "config.json").write_text(json.dumps(values))
+
+
+def test_the_hubs_old_names_and_masks_are_understood(folder, model, ids):
+    """gpt2's own file: no prefix, causal masks, and sometimes the tied matrix."""
+
+    def older(tensors):
+        for name in list(tensors):
+            tensors[name.removeprefix("transformer.")] = tensors.pop(name)
+        for i in range(3):
+            tensors[f"h.{i}.attn.bias"] = torch.ones(1, 1, 32, 32).tril()
+            tensors[f"h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
+        tensors["lm_head.weight"] = tensors["wte.weight"].clone()
+
+    rewrite(folder, older)
+    assert torch.equal(pretrained.load(folder)[0](ids), model(ids))
+
+
+def test_weights_in_several_files(folder, model, ids):
+    theirs = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    theirs.save_pretrained(folder, max_shard_size="20KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert torch.equal(pretrained.load(folder)[0](ids), model(ids))
+    shards[1].unlink()
+    with pytest.raises(WeightsError, match=f"lacks {shards[1].name}, which its model"):
+        pretrained.load(folder)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "{",
+        "[]",
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": "../../secret.safetensors"}}',
+        '{"weight_map": {"a": "pytorch_model.bin"}}',
+    ],
+)
+def test_a_list_of_files_that_is_none(folder, index):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(WeightsError, match="is no list of safetensors files"):
+        pretrained.load(folder)
+
+
+# --- Weights that do not fit ----------------------------------------------------------
+
+
+def drop(name):
+    return lambda tensors: tensors.pop(name)
+
+
+def put(name, tensor):
+    return lambda tensors: tensors.update({name: tensor})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (drop("transformer.h.1.mlp.c_fc.bias"), r"it lacks h\.1\.mlp\.c_fc\.bias$"),
+        (lambda t: [t.pop(n) for n in list(t) if ".h.2." in n], "and 9 more$"),
+        (put("transformer.h.3.ln_1.bias", torch.zeros(20)), r"besides h\.3\.ln_1\.bi"),
+        (put("score.weight", torch.zeros(2, 20)), "it has besides score.weight"),
+        (
+            put("transformer.h.0.attn.c_attn.weight", torch.zeros(60, 20)),
+            r"h\.0\.attn\.c_attn\.weight is \(60, 20\), and config\.json asks for "
+            r"\(20, 60\)",
+        ),
+        (
+            put("transformer.wpe.weight", torch.zeros(64, 20)),
+            r"wpe\.weight is \(64, 20\)",
+        ),
+        (put("lm_head.weight", torch.zeros(270, 20)), "lm_head.weight differs from"),
+    ],
+)
+def test_weights_of_another_shape_are_named(folder, change, said):
+    rewrite(folder, change)
+    with pytest.raises(WeightsError, match=f"is not the checkpoint of this.*{said}"):
+        pretrained.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model_type", "llama", "is of a 'llama' model"),
+        ("activation_function", "relu", "activation_function = 'relu'"),
+        ("layer_norm_epsilon", 1e-6, "layer_norm_epsilon = 1e-06"),
+        ("scale_attn_by_inverse_layer_idx", True, "inverse_layer_idx = True"),
+        ("tie_word_embeddings", False, "tie_word_embeddings = False"),
+        ("n_inner", 33, "n_inner = 33"),
+        ("n_layer", None, "layers must be a whole number from 1, got None"),
+        ("n_head", 3, "heads must divide width: got width=20, heads=3"),
+        ("attn_pdrop", 0.3, "different resid_pdrop, embd_pdrop, attn_pdrop"),
+        ("auto_map", {"AutoModel": "evil.Model"}, "lmlab runs no code of models"),
+        ("n_embd", 40, r"wte\.weight is \(270, 20\), and config\.json asks for"),
+    ],
+)
+def test_a_config_of_another_model(folder, key, value, said):
+    rewrite(folder, config=lambda values: values.update({key: value}))
+    with pytest.raises(WeightsError, match=said):
+        pretrained.load(folder)
+
+
+def test_a_config_that_is_broken(folder):
+    rewrite(folder, config=lambda values: values.pop("n_embd"))
+    with pytest.raises(WeightsError, match=r"config\.json lacks n_embd"):
+        pretrained.load(folder)
+    (folder / "config.json").write_text('{"n_embd": ')
+    with pytest.raises(WeightsError, match=r"config\.json is not whole JSON"):
+        pretrained.load(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(WeightsError, match="holds no configuration"):
+        pretrained.load(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no model: it lacks config"):
+        pretrained.load(folder)
+
+
+def test_another_kind_of_model_object():
+    bare = GPT2Model(GPT2Config(vocab_size=9, n_positions=8, n_layer=1, n_head=1,
+                                n_embd=4, bos_token_id=0, eos_token_id=0))  # fmt: skip
+    assert pretrained.from_huggingface(bare).config.layers == 1
+    bert = transformers.BertModel(
+        transformers.BertConfig(
+            vocab_size=9,
+            hidden_size=4,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            intermediate_size=8,
+        )
+    )
+    with pytest.raises(WeightsError, match="this BertModel is of a 'bert' model"):
+        pretrained.from_huggingface(bert)
+
+
+def test_a_tokenizer_of_another_model(folder, tmp_path, model):
+    larger = tokenizer.train(TEXT, 280)
+    with pytest.raises(WeightsError, match="has 280 ids, and its model knows 270"):
+        pretrained.save(model, larger, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    larger.save(folder)
+    with pytest.raises(WeightsError, match="they do not belong together"):
+        pretrained.load(folder)
+
+
+# --- Files that are none --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", [0, 5, 300, -1])
+def test_weights_that_were_cut(folder, left):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(
+        WeightsError, match=r"model\.safetensors is damaged or cut short .*: fetch"
+    ):
+        pretrained.load(folder)
+
+
+@pytest.mark.parametrize("length", [1 << 60, 1 << 20])
+def test_weights_whose_header_lies(folder, length):
+    path = folder / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
+    with pytest.raises(WeightsError, match="is damaged or cut short"):
+        pretrained.load(folder)
+
+
+class Trap:
+    """Unpickled, it would leave a mark."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "old torch"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "pytorch_model.bin", "model.pkl", "weights.pt"]
+)
+def test_a_pickle_is_refused_and_never_opened(folder, tmp_path, kind, name):
+    mark = tmp_path / "mark"
+    (folder / "model.safetensors").unlink()
+    if kind == "pickle":
+        (folder / name).write_bytes(pickle.dumps(Trap(mark)))
+    else:
+        torch.save(
+            Trap(mark), folder / name, _use_new_zipfile_serialization=kind == "torch"
+        )
+    with pytest.raises(WeightsError, match="it is a pickle, which can run any code"):
+        pretrained.load(folder)
+    if name != "model.safetensors":
+        with pytest.raises(WeightsError, match="is a file: it is a pickle"):
+            pretrained.load(folder / name)
+    assert not mark.exists()
+
+
+def test_names_that_are_no_model(folder, tmp_path):
+    with pytest.raises(WeightsError, match="is a file: name the folder that holds"):
+        pretrained.load(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"holds no weights: it lacks model\.safet"):
+        pretrained.load(folder)
+    with pytest.raises(
+        ValueError, match="there is no model 'none-such': name a folder"
+    ):
+        pretrained.load("none-such")
+    with pytest.raises(ValueError, match="there is no model"):
+        pretrained.load(tmp_path / "none-such" / "at" / "all")
+    with pytest.raises(
+        ValueError, match="revision must be a commit of me/mine, 40 hex"
+    ):
+        pretrained.load("me/mine", revision="main")
+    with pytest.raises(ValueError, match="got None: a branch or a tag can move"):
+        pretrained.load("me/mine")
+
+
+def test_a_folder_without_its_tokenizer(folder, model, ids):
+    for name in ("tokenizer.json", "vocab.json"):
+        (folder / name).unlink()
+    assert torch.equal(pretrained.load_model(folder)(ids), model(ids))
+    with pytest.raises(FileNotFoundError, match="holds no tokenizer"):
+        pretrained.load(folder)
+
+
+def test_the_shipped_model_may_be_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "assets")
+    with pytest.raises(WeightsError, match="the shipped model is not in this copy"):
+        pretrained.load()
+
+
+# --- Saving ---------------------------------------------------------------------------
+
+
+def test_saving_again_replaces_every_file_and_leaves_the_rest(
+    folder, model, tokens, ids
+):
+    (folder / "notes.txt").write_text("mine")
+    other = GPT(model.config).eval()
+    pretrained.save(other, tokens, folder, "# Another card\n")
+    assert torch.equal(pretrained.load(folder)[0](ids), other(ids))
+    assert (folder / "README.md").read_text() == "# Another card\n"
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("what", ["save_file", "write_text", "fsync"])
+def test_a_full_disk_changes_nothing(folder, model, tokens, ids, monkeypatch, what):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as patch:
+        if what == "save_file":
+            patch.setattr(safetensors.torch, "save_file", full)
+        elif what == "write_text":
+            patch.setattr(pretrained.Path, "write_text", full)
+        else:
+            patch.setattr(os, "fsync", full)
+        other = GPT(model.config)
+        with pytest.raises(WeightsError, match=r"No space left.*What was there is as"):
+            pretrained.save(other, tokens, folder)
+        with pytest.raises(WeightsError, match="cannot write"):
+            pretrained.save(other, tokens, folder.parent / "new")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+    assert torch.equal(pretrained.load(folder)[0](ids), model(ids))
+
+
+def test_saving_into_a_folder_that_cannot_be(model, tokens, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WeightsError, match="cannot write"):
+        pretrained.save(model, tokens, tmp_path / "file" / "model")
