@@ -235,7 +235,8 @@ def test_transformers_finds_what_was_fetched(world, tmp_path, monkeypatch):
     torch.testing.assert_close(logits(model), same, atol=1e-5, rtol=0)
 
 
-def test_a_cut_download_goes_on_where_it_stopped(world):
+def test_a_cut_download_goes_on_where_it_stopped(world, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     world.behave["model.safetensors"] = cut_once
     pretrained.load("tiny")
     ranges = [h["range"] for *_, h in world.log if "range" in h]
