@@ -186,6 +186,7 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8")
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
+        shutil.copymode(partial / CONFIG, partial / WEIGHTS)  # others may read it too
         _move(partial, folder)
     except (OSError, SafetensorError) as error:
         raise WeightsError(

@@ -13,6 +13,7 @@ import copy
 import warnings
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from lmlab.gpt import GPT
@@ -68,6 +69,11 @@ class _Int8GPT(GPT):
     def logits(self, hidden):
         """hidden (…, C) → logits (…, V)."""
         return self.head(hidden)
+
+    def loss(self, ids, targets, reduction="mean"):
+        """As GPT's, of the logits that this copy gives."""
+        logits = self(ids).flatten(0, 1)
+        return F.cross_entropy(logits, targets.flatten(), reduction=reduction)
 
 
 class Int8Linear(nn.Module):

@@ -73,6 +73,8 @@ def test_a_folder_comes_back_as_it_was(folder, model, tokens, ids):
     assert (folder / "README.md").read_text() == "# A card\n"
     assert pretrained.load(str(folder))[0].config == model.config
     again.loss(ids, ids).backward()  # it can be trained
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1  # whoever may read one may read all
 
 
 def test_transformers_loads_what_save_writes(folder, model, tokens, ids):
