@@ -1,6 +1,7 @@
 """How much memory a piece of work takes, and what to do when there is not enough."""
 
 import contextlib
+import ctypes
 import os
 import threading
 from pathlib import Path
@@ -17,13 +18,15 @@ class peak_memory:
 
     On cuda: what torch allocated. On the CPU and mps: the process's resident memory
     above what it was at the start; Linux's own high-water mark where there is one,
-    otherwise sampled every 5 ms (m.how says which).
+    otherwise sampled every 5 ms (m.how says which). What was freed before is given back
+    first where that can be done (glibc): used again, it would not be counted.
     """
 
     def __init__(self, device="cpu"):
         self.device, self.mib, self.how = str(device), None, None
 
     def __enter__(self):
+        _give_back_freed()
         if self.device.startswith("cuda"):
             self._meter = _CudaMeter(self.device)
         elif _reset_high_water():
@@ -84,6 +87,12 @@ class _SamplingMeter:
         self.done.set()
         self.thread.join()
         return max(self.most, self.rss()) - self.before
+
+
+def _give_back_freed():
+    """Hand memory that was freed, and kept by the allocator, back to the system."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_high_water():

@@ -22,6 +22,23 @@ def test_peak_memory_sees_an_array_that_is_gone_again():
     assert small.mib < 100
 
 
+def test_memory_that_was_freed_before_is_counted_when_it_is_used_again():
+    ctypes = pytest.importorskip("ctypes")
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("this libc has no malloc_trim")
+
+    def blocks():  # small enough to lie in the heap, not in mappings of their own
+        return [bytearray(60_000) for _ in range(2000)]
+
+    held = blocks()
+    last = bytearray(60_000)  # above them: the heap cannot shrink from its end
+    del held
+    with memory.peak_memory() as again:
+        blocks()
+    assert again.mib >= 100
+    del last
+
+
 def test_peak_memory_by_sampling_where_there_is_no_high_water_mark(monkeypatch):
     import time
 
