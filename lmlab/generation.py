@@ -61,7 +61,13 @@ def generate(
                 return _sample(model, prompts, choice, stop, seed, use_cache)
             found = []
             for prompt in prompts:
-                text = RunningText(model, [prompt], num_tokens, use_cache)
+                text = RunningText(
+                    model,
+                    [prompt],
+                    num_tokens,
+                    use_cache,
+                    remember=repetition_penalty != 1,
+                )
                 found += beam_search.search(
                     text, num_tokens, beams, stop, repetition_penalty
                 )[:num_sequences]
@@ -123,7 +129,9 @@ class _Choice:
 
 
 def _sample(model, prompts, choice, stop, seed, use_cache):
-    text = RunningText(model, prompts, choice.num_tokens, use_cache)
+    text = RunningText(
+        model, prompts, choice.num_tokens, use_cache, remember=choice.penalty != 1
+    )
     generator = torch.Generator(device=text.device)
     if seed is None:
         generator.seed()

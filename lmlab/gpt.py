@@ -58,38 +58,35 @@ class Cache:
     padding (batch_size,): how many tokens at the left of each row are none; they are
     attended to by nobody and take no position. After `model(ids, cache)` the cache
     holds these ids too, and `cache.used` counts the tokens.
+    Raises ValueError for a length that the context does not have.
     """
 
     def __init__(self, model, batch_size=1, length=None, *, padding=None):
-        config, like = model.config, model.token_embedding.weight
+        config, weight = model.config, model.token_embedding.weight
         self.length = config.context if length is None else length
         if not 1 <= self.length <= config.context:
             raise ValueError(
                 f"length must lie in 1 … context = {config.context}, got {length!r}"
             )
-        shape = (
-            config.layers,
-            batch_size,
-            config.heads,
-            self.length,
-            config.width // config.heads,
-        )
-        self.keys = torch.zeros(shape, dtype=like.dtype, device=like.device)
-        self.values = torch.zeros_like(self.keys)
+        shape = 2, config.heads, self.length, config.width // config.heads
+        dtype = model.cache_dtype or weight.dtype
+        self.layers = [
+            torch.empty(batch_size, *shape, dtype=dtype, device=weight.device)
+            for _ in range(config.layers)
+        ]  # (B, 2, H, length, D) each
         self.used = 0
-        self.padding = None if padding is None else padding.to(like.device)
+        self.padding = None if padding is None else padding.to(weight.device)
 
-    def extend(self, layer, k, v):
-        """Add k, v (B, H, T, D) of one layer; return all of its keys and values."""
-        end = self.used + k.shape[2]
-        self.keys[layer, :, :, self.used : end] = k
-        self.values[layer, :, :, self.used : end] = v
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    def extend(self, layer, keys_values):
+        """Add (B, 2, H, T, D) of one layer; return all its keys and all its values."""
+        kept, T = self.layers[layer], keys_values.shape[3]
+        kept.narrow(3, self.used, T).copy_(keys_values)
+        return kept.narrow(3, 0, self.used + T).unbind(1)
 
     def pick(self, rows):
         """Keep these rows, in this order (LongTensor): beams fork and end."""
-        self.keys = self.keys.index_select(1, rows)
-        self.values = self.values.index_select(1, rows)
+        for layer, kept in enumerate(self.layers):
+            self.layers[layer] = kept.index_select(0, rows)
         if self.padding is not None:
             self.padding = self.padding[rows]
 
@@ -107,23 +104,28 @@ class Attention(nn.Module):
         """x (B, T, C) → (B, T, C); mask bool (…, T, S), or None for plain causal."""
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, C // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, H, T, D) each
-        if cache is not None:
-            k, v = cache.extend(layer, k, v)  # (B, H, S, D)
+        qkv = qkv.permute(0, 2, 3, 1, 4)  # (B, 3, H, T, D)
+        if cache is None:
+            q, k, v = qkv.unbind(1)  # (B, H, T, D) each
+        else:
+            q = qkv.select(1, 0)
+            k, v = cache.extend(layer, qkv.narrow(1, 1, 2))  # (B, H, S, D)
         out = _attend(q, k, v, mask, self.dropout if self.training else 0.0)
         return self.output(out.transpose(1, 2).reshape(B, T, C))
 
 
 def _attend(q, k, v, mask, dropout):
-    """torch's fused attention; a mask of None is causal."""
-    causal = mask is None and q.shape[2] > 1
-    # On a CPU, bfloat16's backward pass takes 7 times float32's at T = 64, and half of
-    # a training step; from T = 512 on it is the faster one.
-    if q.device.type == "cpu" and q.requires_grad and q.shape[2] <= 256:
+    """torch's fused attention, in the dtype of q; a mask of None is causal."""
+    causal, dtype = mask is None and q.shape[2] > 1, q.dtype
+    if q.requires_grad and q.device.type == "cpu" and q.shape[2] <= 256:
+        # bfloat16's backward pass takes 7 times float32's at T = 64 there, and half of
+        # a training step; from T = 512 on it is the faster one.
         with torch.autocast("cpu", enabled=False):
             q, k, v = (x.to(wider(x.dtype)) for x in (q, k, v))
-            return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
-    return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
+            out = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
+    else:
+        out = F.scaled_dot_product_attention(q.to(k.dtype), k, v, mask, dropout, causal)
+    return out.to(dtype)
 
 
 class Block(nn.Module):
@@ -136,13 +138,16 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width)
         self.up = nn.Linear(config.width, 4 * config.width)
         self.down = nn.Linear(4 * config.width, config.width)
-        self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.dropout = config.dropout
 
     def forward(self, x, mask=None, cache=None, layer=0):
         """x (B, T, C) → (B, T, C)."""
-        x = x + self.drop(self.attention(self.attention_norm(x), mask, cache, layer))
+        x = x + self._drop(self.attention(self.attention_norm(x), mask, cache, layer))
         hidden = gelu(self.up(self.mlp_norm(x)))  # (B, T, 4C)
-        return x + self.drop(self.down(hidden))
+        return x + self._drop(self.down(hidden))
+
+    def _drop(self, x):
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 class GPT(nn.Module):
@@ -152,6 +157,8 @@ class GPT(nn.Module):
     √(2·layers), biases 0, norms 1. Every layer's weights are (out, in), as torch has
     them; `lmlab.pretrained` reads and writes Hugging Face's layout.
     """
+
+    cache_dtype = None  # of a Cache: the weights', unless a subclass says otherwise
 
     def __init__(self, config):
         super().__init__()

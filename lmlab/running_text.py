@@ -9,10 +9,10 @@ class RunningText:
     """Rows of ids that grow at the right, and the model's logits for what comes next.
 
     Shorter prompts are padded at the left, which the model does not see. seen (R, V):
-    True for the ids that a row holds.
+    True for the ids that a row holds; None unless asked for.
     """
 
-    def __init__(self, model, prompts, num_tokens, use_cache=True):
+    def __init__(self, model, prompts, num_tokens, use_cache=True, *, remember=False):
         self.model, self.use_cache = model, use_cache
         self.device = model.token_embedding.weight.device
         longest = max(map(len, prompts))
@@ -24,9 +24,12 @@ class RunningText:
         )
         self.length = longest + num_tokens - 1  # the last id is not read
         self.cache = self._cache(self.length) if use_cache else None
-        self.seen = self.ids.new_zeros(len(prompts), model.config.vocabulary).bool()
-        for row, prompt in enumerate(prompts):
-            self.seen[row, prompt] = True
+        self.seen = None
+        if remember:
+            shape = len(prompts), model.config.vocabulary
+            self.seen = torch.zeros(shape, dtype=torch.bool, device=self.device)
+            for row, prompt in enumerate(prompts):
+                self.seen[row, prompt] = True
 
     def begin(self):
         """Read the prompts; logits (R, V)."""
@@ -34,7 +37,8 @@ class RunningText:
 
     def add(self, tokens):
         """Append one id (R,) to each row; logits (R, V)."""
-        self.seen.scatter_(1, tokens[:, None], True)
+        if self.seen is not None:
+            self.seen.scatter_(1, tokens[:, None], True)
         if self.use_cache:
             return self._read(tokens[:, None], self.cache)
         self.ids = torch.cat([self.ids, tokens[:, None]], 1)
@@ -42,7 +46,9 @@ class RunningText:
 
     def pick(self, rows):
         """Keep these rows, in this order; one may come several times."""
-        self.seen, self.ids = self.seen[rows], self.ids[rows]
+        self.ids = self.ids[rows]
+        if self.seen is not None:
+            self.seen = self.seen[rows]
         if self.padding is not None:
             self.padding = self.padding[rows]
         if self.use_cache:
