@@ -218,3 +218,25 @@ def test_gpt_without_nanogpts_train_says_so(tmp_path):
     done = run("gpt.py", "--only", "nanogpt", "--nanogpt", str(tmp_path))
     assert done.returncode == 1
     assert "there is no train.py in" in done.stderr
+
+
+def test_generation_measures_speed_lengths_and_perplexity():
+    done = run(
+        "generation.py",
+        *("--layers", "2", "--heads", "2", "--width", "32", "--vocabulary", "300"),
+        *("--context", "48", "--prompt", "4", "--tokens", "6", "--rounds", "2"),
+        *("--lengths", "8", "30", "--steps", "3", "--threads", "1"),
+        *("--precisions", "float32", "bfloat16", "--characters", "3000"),
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("Hugging Face float32", "lmlab float32", "lmlab bfloat16"):
+        row = rf"\n\| {name} \| ([\d.]+) \| ([\d.]+) \("
+        ((speed, ratio),) = re.findall(row, done.stdout)
+        assert float(speed) > 0
+        assert float(ratio) > 0
+        assert (
+            len(re.findall(rf"\n\| {name} \| [\d.]+ \| [\d.]+ \| ", done.stdout)) == 1
+        )
+    assert "| float32 | " in done.stdout
+    assert "+0.000 %" in done.stdout
+    assert not {"nan", "inf"} & set(re.findall(r"\w+", done.stdout))

@@ -152,6 +152,14 @@ def test_bfloat16_is_near_float32():
             assert F.cosine_similarity(p.grad.flatten(), grad.flatten(), 0) > 0.98
 
 
+def test_parameters_in_bfloat16_can_be_trained():
+    model, ids = model_of(std=0.15).bfloat16(), ids_of()
+    loss = model.loss(ids, ids.roll(-1, 1))
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
