@@ -72,10 +72,14 @@ def measure(model, batches, autocast, device, ranks=ALONE):
 @contextlib.contextmanager
 def own_random_numbers(device):
     """Leave torch's generators, on the CPU and this device, as they were."""
-    kind = device.type if device.type != "cpu" else "cuda"
-    used = [] if device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(used, device_type=kind):
-        yield
+    kind = None if device.type == "cpu" else getattr(torch, device.type)
+    before = kind.get_rng_state() if kind else None
+    with torch.random.fork_rng(devices=[]):  # the CPU's
+        try:
+            yield
+        finally:
+            if kind:
+                kind.set_rng_state(before)
 
 
 def of_config(model, name):

@@ -140,6 +140,8 @@ class _Run:
 
     def start(self, resume):
         """From the beginning, or from the newest checkpoint; all ranks alike."""
+        if resume and not self.folder:
+            raise ValueError("folder: resume=True needs to know where from")
         there = checkpoints.found(self.folder) if self.folder else []
         if there and not resume:
             raise CheckpointError(
@@ -209,7 +211,8 @@ class _Run:
 
     def must_be_finite(self, loss, norm):
         """Stop before anything bad reaches the weights."""
-        skipped = self.updates.scaler.is_enabled()  # float16 leaves such updates out
+        scaler = self.updates.scaler  # float16 leaves such updates out, and scales less
+        skipped = scaler.is_enabled() and scaler.get_scale() >= 1
         if math.isfinite(loss) and (math.isfinite(norm) or skipped):
             return
         what = "gradient" if math.isfinite(loss) else "loss"
@@ -226,6 +229,8 @@ class _Run:
         loss = measure(
             self.model, self.validation, self.updates.autocast, self.device, self.ranks
         )
+        if not math.isfinite(loss):
+            raise TrainingError(f"the validation loss of step {self.step} is {loss}")
         best, history = self.history.best, self.history
         history.validation_steps.append(self.step)
         history.validation_losses.append(loss)

@@ -241,6 +241,16 @@ def test_float16_scales_the_loss_and_leaves_out_what_overflows(monkeypatch):
     assert all(map(math.isfinite, history.losses))
 
 
+def test_float16_that_no_scale_can_save_stops(monkeypatch):
+    monkeypatch.setattr(devices, "choose_precision", lambda p, d: (p, "for the test"))
+    model = gpt(dtype=torch.float32)
+    mean = model.loss
+    model.loss = lambda ids, targets: 1e9 * mean(ids, targets)
+    recipe = dataclasses.replace(RECIPE, precision="float16", steps=40)
+    with pytest.raises(TrainingError, match="the gradient of step 18 is not finite"):
+        fit(model, make_blocks(), recipe)  # after 65,536 was halved 17 times
+
+
 # --- Evaluation -----------------------------------------------------------------------
 
 
@@ -563,6 +573,24 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path, gradient_only):
     assert [p.stem[-1] for p in checkpoints.found(tmp_path)] == ["3", "4"]
     saved, _ = checkpoints.read(checkpoints.found(tmp_path)[-1])
     assert torch.equal(saved["model.final_norm.bias"], model.final_norm.bias)
+
+
+class Silent(GPT):
+    """It has nothing to say where it is not trained."""
+
+    def loss(self, ids, targets):
+        return super().loss(ids, targets) * (1 if self.training else math.nan)
+
+
+def test_a_validation_loss_that_is_no_number_stops_the_training(tmp_path):
+    with pytest.raises(TrainingError, match="validation loss of step 3 is nan"):
+        fit(Silent(CONFIG), make_blocks(), RECIPE, validation=TEXT, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resuming_needs_a_folder():
+    with pytest.raises(ValueError, match="folder: resume=True"):
+        fit(gpt(), make_blocks(), RECIPE, resume=True)
 
 
 # --- Several processes ----------------------------------------------------------------
