@@ -43,7 +43,6 @@ def _nucleus(logits, p, looked_at):
     if k < V and bool((sums[:, -1] < p).any()):
         return _nucleus(logits, p, V)
     kept = sums - chances < p  # what comes before does not reach p yet
-    kept[:, 0] = True
     return torch.full_like(logits, -torch.inf).scatter(
         1, order, logits.gather(1, order).masked_fill(~kept, -torch.inf)
     )

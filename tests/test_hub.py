@@ -330,18 +330,30 @@ def test_a_wrong_file_in_a_mirror_is_not_taken(world, content, tmp_path, monkeyp
         pretrained.load("tiny")
 
 
-def test_a_damaged_cache_is_noticed_and_mended(world, tmp_path, monkeypatch):
-    good = logits(pretrained.load("tiny")[0])
-    (pointer,) = (tmp_path / "hub").glob("**/snapshots/*/model.safetensors")
+@pytest.mark.parametrize(("name", "revision"), [("tiny", None), (REPOSITORY, COMMIT)])
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_damaged_cache_is_noticed_and_mended(
+    world, tmp_path, monkeypatch, name, revision, file
+):
+    good = logits(pretrained.load(name, revision=revision)[0])
+    (pointer,) = (tmp_path / "hub").glob(f"**/snapshots/*/{file}")
     blob = pointer.resolve()
     whole = blob.read_bytes()
-    blob.write_bytes(whole[:-4] + b"oops")
+    blob.write_bytes(whole[:-1] + b" ")
     monkeypatch.setenv("LMLAB_OFFLINE", "1")
     with pytest.raises(WeightsError, match=r"cache .*it is damaged \(its hash differs"):
-        pretrained.load("tiny")
+        pretrained.load(name, revision=revision)
     monkeypatch.delenv("LMLAB_OFFLINE")
-    assert torch.equal(logits(pretrained.load("tiny")[0]), good)
+    assert torch.equal(logits(pretrained.load(name, revision=revision)[0]), good)
     assert blob.read_bytes() == whole
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_wrong_bytes_of_a_model_that_is_not_pinned(world, tmp_path, file):
+    world.behave[file] = wrong_bytes
+    with pytest.raises(WeightsError, match="its content is wrong"):
+        pretrained.load(REPOSITORY, revision=COMMIT)
+    assert not list((tmp_path / "hub").glob(f"**/snapshots/*/{file}"))
 
 
 # --- What goes wrong ------------------------------------------------------------------
