@@ -129,7 +129,9 @@ class TestMachine:
         monkeypatch.setenv("LMLAB_DATA", str(tmp_path))
         _, held = doctor.cache()
         assert held.good
-        assert "nothing; not yet: mnist, tinyshakespeare (lmlab fetch mnist" in held.text
+        assert (
+            "nothing; not yet: mnist, tinyshakespeare (lmlab fetch mnist" in held.text
+        )
 
 
 class TestKernel:
