@@ -201,7 +201,7 @@ def measure_perplexity(args):
 
 
 def read_aloud(model, ids):
-    """Nats per token of a text read block by block, by way of a cache as prompts are."""
+    """Nats per token of a text read in blocks, by way of a cache as prompts are."""
     import torch
     import torch.nn.functional as F
 
