@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -340,7 +341,12 @@ def test_quiet_unless_watched(capfd, monkeypatch):
     fit(gpt(), make_blocks(), RECIPE)
     assert capfd.readouterr() == ("", "")
     monkeypatch.setenv("LMLAB_PROGRESS", "1")
-    fit(gpt(), make_blocks(), dataclasses.replace(RECIPE, steps=40))
+
+    def slowly(step):  # a bar that moves on is drawn at most ten times a second
+        time.sleep(0.01)
+        return make_blocks()(step)
+
+    fit(gpt(), slowly, dataclasses.replace(RECIPE, steps=40))
     shown = capfd.readouterr().err
     for word in ("training", "/40", "loss=", "tokens/s=", "<"):  # "<": time left
         assert word in shown
