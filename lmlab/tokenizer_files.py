@@ -164,11 +164,13 @@ def _unlike_gpt2(data):
     for key in ("normalizer", "truncation"):
         if data.get(key):
             return f"it has a {key}"
-    if after and after["type"] != "ByteLevel":
-        return f"its post_processor is {after['type']}"
+    if after and _adds_tokens(after):
+        return f"its post_processor ({after['type']}) adds tokens to every text"
     for token in data.get("added_tokens") or []:
         if any(token.get(key) for key in ("single_word", "lstrip", "rstrip")):
             return f"its special token {token['content']!r} takes spaces with it"
+        if not token.get("special", True):
+            return f"its added token {token['content']!r} is one that texts may have"
     if before is None:
         if decoder.get("type") != "Fuse" or model["merges"]:
             return "it has no pre_tokenizer"
@@ -177,6 +179,19 @@ def _unlike_gpt2(data):
     elif not before.get("use_regex", True):
         return "its pre_tokenizer does not cut words"
     return None
+
+
+def _adds_tokens(processor):
+    """Whether a post_processor does more to a text's ids than leave them as they are.
+
+    transformers saves a template even where it only says "the text itself".
+    """
+    if processor["type"] == "Sequence":
+        return any(map(_adds_tokens, processor["processors"]))
+    if processor["type"] == "TemplateProcessing":
+        parts = [part.get("Sequence", {}).get("id") for part in processor["single"]]
+        return parts != ["A"]
+    return processor["type"] != "ByteLevel"
 
 
 def _from_two_files(vocabulary_path, merges_path):

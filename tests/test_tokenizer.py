@@ -567,6 +567,43 @@ def test_what_the_library_saved_is_read(tmp_path):
     assert loaded.encode(text) == library.encode(text).ids
 
 
+@pytest.mark.parametrize("kind", ["AutoTokenizer", "GPT2Tokenizer"])
+def test_what_transformers_saved_again_is_read(trained, tmp_path, kind):
+    import transformers
+
+    trained.save(tmp_path / "ours")
+    theirs = getattr(transformers, kind).from_pretrained(tmp_path / "ours")
+    theirs.save_pretrained(tmp_path / "theirs")
+    saved = json.loads((tmp_path / "theirs" / "tokenizer.json").read_text("utf-8"))
+    assert saved["post_processor"]["type"] == "TemplateProcessing"
+    again = Tokenizer.load(tmp_path / "theirs")
+    assert same(again, trained)
+    for text in samples():
+        ids = again.encode(text, special=True)
+        assert ids == trained.encode(text, special=True) == theirs(text)["input_ids"]
+
+
+def test_what_transformers_saved_with_more_tokens_in_a_text_is_not(trained, tmp_path):
+    import transformers
+
+    trained.save(tmp_path / "ours")
+    ends = transformers.AutoTokenizer.from_pretrained(
+        tmp_path / "ours", add_bos_token=True
+    )
+    assert ends("it")["input_ids"] == [trained.end, *trained.encode("it")]
+    ends.save_pretrained(tmp_path / "ends")
+    with pytest.raises(
+        ValueError, match=r"\(TemplateProcessing\) adds tokens to every"
+    ):
+        Tokenizer.load(tmp_path / "ends")
+    word = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    word.add_tokens(["zebra"])
+    assert word("a zebra")["input_ids"] != trained.encode("a zebra")
+    word.save_pretrained(tmp_path / "word")
+    with pytest.raises(ValueError, match="its added token 'zebra' is one that texts"):
+        Tokenizer.load(tmp_path / "word")
+
+
 def test_characters_are_numbered_in_order_and_saved(tmp_path):
     import transformers
 
@@ -581,6 +618,8 @@ def test_characters_are_numbered_in_order_and_saved(tmp_path):
     auto = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert auto(text)["input_ids"] == tokenizer.encode(text)
     assert auto.decode(tokenizer.encode(text)) == text
+    auto.save_pretrained(tmp_path / "again")
+    assert same(Tokenizer.load(tmp_path / "again"), tokenizer)
     with pytest.raises(ValueError, match="'z' is not among the 13 characters"):
         tokenizer.encode("hez")
     with pytest.raises(ValueError, match="no character"):
@@ -676,6 +715,19 @@ def change_whole(change):
     return lambda saved: edited(saved, "tokenizer.json", change)
 
 
+TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+START = {"SpecialToken": {"id": END, "type_id": 0}}
+
+
+def template(*parts):
+    return {"type": "TemplateProcessing", "single": list(parts)}
+
+
+def sequence(*parts):
+    both = [{"type": "ByteLevel"}, template(*parts)]
+    return {"type": "Sequence", "processors": both}
+
+
 def keep_one_byte(whole):
     whole["model"].update(vocab={"a": 0}, merges=[])
     whole["added_tokens"].clear()
@@ -725,8 +777,20 @@ BROKEN = {
         "does not cut words",
     ),
     "a template": (
-        change_whole(lambda w: w.update(post_processor={"type": "TemplateProcessing"})),
-        "its post_processor is TemplateProcessing",
+        change_whole(lambda w: w.update(post_processor=template(START, TEXT))),
+        r"its post_processor \(TemplateProcessing\) adds tokens to every text",
+    ),
+    "a text twice": (
+        change_whole(lambda w: w.update(post_processor=template(TEXT, TEXT))),
+        r"its post_processor \(TemplateProcessing\) adds tokens",
+    ),
+    "a template in a sequence": (
+        change_whole(lambda w: w.update(post_processor=sequence(TEXT, START))),
+        r"its post_processor \(Sequence\) adds tokens",
+    ),
+    "another processor": (
+        change_whole(lambda w: w.update(post_processor={"type": "BertProcessing"})),
+        r"its post_processor \(BertProcessing\) adds tokens",
     ),
     "greedy special": (
         change_whole(lambda w: w["added_tokens"][0].update(lstrip=True)),
@@ -742,6 +806,13 @@ def test_a_file_that_would_give_other_ids_is_refused(saved, what):
     break_it(saved)
     with pytest.raises(ValueError, match=message):
         Tokenizer.load(saved)
+
+
+@pytest.mark.parametrize("make", [template, sequence])
+def test_a_template_that_is_the_text_itself_adds_nothing(saved, make):
+    before = Tokenizer.load(saved)
+    edited(saved, "tokenizer.json", lambda w: w.update(post_processor=make(TEXT)))
+    assert same(Tokenizer.load(saved), before)
 
 
 def test_gpt2_without_a_network_says_what_to_do(monkeypatch, tmp_path):
