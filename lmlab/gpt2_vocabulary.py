@@ -1,43 +1,27 @@
-"""GPT-2's vocabulary: two files at a pinned revision of the Hub, verified by hash."""
+"""GPT-2's vocabulary: two files of the model in lmlab.published, no weights."""
 
 import contextlib
 
 from lmlab import downloads
-
-_SOURCE = (
-    "https://huggingface.co/openai-community/gpt2/resolve/"
-    "607a30d783dfa663caf39e06633721c8d4cfcd7e/"
-)
-_VOCABULARY = downloads.File(
-    "vocab.json",
-    "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
-    1_042_301,
-)
-_MERGES = downloads.File(
-    "merges.txt",
-    "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
-    456_318,
-)
-# The same merges without the header line, as some mirrors have them.
-_BARE_MERGES = downloads.File(
-    "merges.txt",
-    "ac33235097fe06d4a8fff0feac994644809e6eb6ab70669e1e9fd40ae032428e",
-    456_304,
-)
+from lmlab.published import KNOWN
 
 
 def fetch():
     """The folder with GPT-2's vocab.json and merges.txt, fetched once.
 
-    See lmlab.downloads for the cache, the mirror and LMLAB_OFFLINE. Raises DataError.
+    See lmlab.downloads for the cache, the mirror and LMLAB_OFFLINE; HF_ENDPOINT names
+    a server in the Hub's place. Raises DataError.
     """
+    known = KNOWN["gpt2"]
+    (vocabulary,) = known.accepted("vocab.json")
+    merges = known.accepted("merges.txt")
     try:
-        (path,) = downloads.fetch("gpt2", [_VOCABULARY], [_SOURCE])
-        for merges in (_MERGES, _BARE_MERGES):
+        (path,) = downloads.fetch("gpt2", [vocabulary], [known.source()])
+        for content in merges:
             with contextlib.suppress(downloads.DataError):
-                downloads.fetch("gpt2", [merges], [])  # from the cache or a mirror
+                downloads.fetch("gpt2", [content], [])  # from the cache or a mirror
                 return path.parent
-        downloads.fetch("gpt2", [_MERGES], [_SOURCE])
+        downloads.fetch("gpt2", merges[:1], [known.source()])
     except downloads.DataError as error:
         tried = str(error).partition("What you can do:")[0]
         raise downloads.DataError(

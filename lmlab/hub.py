@@ -15,12 +15,11 @@ temporary name, resumes what was cut, and keeps files where transformers finds t
 import contextlib
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 
 from lmlab import downloads, progress
-from lmlab.published import KNOWN
+from lmlab.published import KNOWN, endpoint
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -149,20 +148,20 @@ class _Model:
             if on:
                 reasons.append(("the network", f"{switch} is set, no server was asked"))
                 return None
-        endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+        server = endpoint()
         damaged = any(place.startswith("cache ") for place, _ in reasons)
         try:
-            path, etag = _download(self, file, endpoint, again=damaged)
+            path, etag = _download(self, file, server, again=damaged)
         except NotThereError:
             raise
         except _NoAnswer as error:
-            reasons.append((f"{endpoint}/{self.repository}", str(error)))
+            reasons.append((f"{server}/{self.repository}", str(error)))
             return None
         good = self._whole(path, file) if self.pinned else matches(path, etag)
         if good:
             return path
         _remove(path)  # nothing good was there, or it would not have been fetched
-        reasons.append((f"{endpoint}/{self.repository}", "its content is wrong"))
+        reasons.append((f"{server}/{self.repository}", "its content is wrong"))
         return None
 
     def _failed(self, file, reasons):
@@ -189,7 +188,7 @@ class _NoAnswer(Exception):
     """The Hub did not deliver; the message is the reason."""
 
 
-def _download(model, file, endpoint, *, again):
+def _download(model, file, server, *, again):
     """Fetch a file into Hugging Face's cache; return its path and its ETag."""
     import huggingface_hub as hub
     from huggingface_hub import constants, errors
@@ -200,19 +199,17 @@ def _download(model, file, endpoint, *, again):
             super().__init__(*args, **options | {"disable": True})
 
     token = False if model.pinned else None  # a public model needs no one's name
-    url = hub.hf_hub_url(
-        model.repository, file, revision=model.commit, endpoint=endpoint
-    )
+    url = hub.hf_hub_url(model.repository, file, revision=model.commit, endpoint=server)
     try:
         # Asked once and briefly: hf_hub_download would try for minutes.
-        about = hub.get_hf_file_metadata(url, token=token, endpoint=endpoint)
+        about = hub.get_hf_file_metadata(url, token=token, endpoint=server)
         if about.commit_hash != model.commit or about.etag is None:
             raise _NoAnswer("it does not answer like the Hub: is HF_ENDPOINT right?")
         path = hub.hf_hub_download(
             model.repository,
             file,
             revision=model.commit,
-            endpoint=endpoint,
+            endpoint=server,
             cache_dir=constants.HF_HUB_CACHE,
             token=token,
             force_download=again,

@@ -4,9 +4,15 @@ The hashes were taken from several public records that agree with one another; w
 changes a commit changes them all.
 """
 
+import os
 from dataclasses import dataclass
 
 from lmlab.downloads import File
+
+
+def endpoint():
+    """The address of the Hub, or what HF_ENDPOINT names in its place."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,10 @@ class Pinned:
     def accepted(self, name):
         """The contents that a file may have: the Hub's first, then a mirror's."""
         return [file for file in self.files if file.name == name]
+
+    def source(self):
+        """The address of its files: a file's own is this and its name."""
+        return f"{endpoint()}/{self.repository}/resolve/{self.commit}/"
 
 
 KNOWN = {
