@@ -21,6 +21,7 @@ import numpy as np
 import regex
 
 from lmlab import bpe, gpt2_vocabulary, pretokenize, tokenizer_files
+from lmlab.files import publish_array
 
 END = "<|endoftext|>"
 
@@ -160,7 +161,7 @@ class Tokenizer:
         """
         ids = self._stream(pretokenize.read(path, piece))
         if out is not None:
-            return tokenizer_files.write_array(out, ids, self.dtype)
+            return publish_array(out, ids, self.dtype)
         whole = array.array(self.dtype.char)
         for some in ids:
             whole.extend(some)

@@ -6,12 +6,8 @@ library; tokenizer_config.json tells transformers which class to load it with. T
 tokens of a character vocabulary are named as they are, and have no merges.
 """
 
-import contextlib
 import json
-import os
 from pathlib import Path
-
-import numpy as np
 
 from lmlab import bpe
 from lmlab.files import publish
@@ -82,33 +78,6 @@ def save(folder, tokens, merges, special, *, end, characters):
 
 def _name(token, as_text):
     return token.decode() if as_text else "".join(map(bpe.CHARACTERS.get, token))
-
-
-def write_array(path, ids, dtype):
-    """Write lists of ids, one after the other, as a .npy file; return it, mapped.
-
-    The header, whose size does not depend on the count, is written again at the end.
-    """
-    path, count = Path(path), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    form = {"descr": dtype.str, "fortran_order": False}
-    try:
-        with open(partial, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, form | {"shape": (0,)})
-            start = file.tell()
-            for some in ids:
-                file.write(np.array(some, dtype).tobytes())
-                count += len(some)
-            file.seek(0)
-            np.lib.format.write_array_header_1_0(file, form | {"shape": (count,)})
-            if file.tell() != start:
-                raise RuntimeError("NumPy's header changed its size")
-        partial.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
 
 
 # --- Reading --------------------------------------------------------------------------
