@@ -124,6 +124,7 @@ OF_TORCH = {
     "generation",
     "gpt",
     "gpt2_format",
+    "kv_cache",
     "lean_loss",
     "positions",
     "pretrained",
