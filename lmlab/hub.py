@@ -18,7 +18,7 @@ import json
 import re
 from pathlib import Path
 
-from lmlab import downloads, progress
+from lmlab import downloads, hub_download
 from lmlab.published import KNOWN, endpoint
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -148,13 +148,18 @@ class _Model:
             if on:
                 reasons.append(("the network", f"{switch} is set, no server was asked"))
                 return None
-        server = endpoint()
         damaged = any(place.startswith("cache ") for place, _ in reasons)
+        token = False if self.pinned else None  # a public model needs no one's name
+        server = endpoint()
         try:
-            path, etag = _download(self, file, server, again=damaged)
-        except NotThereError:
-            raise
-        except _NoAnswer as error:
+            path, etag = hub_download.fetch(
+                server, self.repository, self.commit, file, token=token, again=damaged
+            )
+        except hub_download.NotThere:
+            raise NotThereError(
+                f"{self.repository} has no {file} at {self.commit}"
+            ) from None
+        except hub_download.NoAnswer as error:
             reasons.append((f"{server}/{self.repository}", str(error)))
             return None
         good = self._whole(path, file) if self.pinned else matches(path, etag)
@@ -179,74 +184,6 @@ class _Model:
             f"once: it is kept{mirror}\n"
             f"  - set HF_HOME to a cache that has {self.repository} at {self.commit}"
         )
-
-
-# --- One file -------------------------------------------------------------------------
-
-
-class _NoAnswer(Exception):
-    """The Hub did not deliver; the message is the reason."""
-
-
-def _download(model, file, server, *, again):
-    """Fetch a file into Hugging Face's cache; return its path and its ETag."""
-    import huggingface_hub as hub
-    from huggingface_hub import constants, errors
-    from huggingface_hub.utils import tqdm
-
-    class Silent(tqdm):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options | {"disable": True})
-
-    token = False if model.pinned else None  # a public model needs no one's name
-    url = hub.hf_hub_url(model.repository, file, revision=model.commit, endpoint=server)
-    try:
-        # Asked once and briefly: hf_hub_download would try for minutes.
-        about = hub.get_hf_file_metadata(url, token=token, endpoint=server)
-        if about.commit_hash != model.commit or about.etag is None:
-            raise _NoAnswer("it does not answer like the Hub: is HF_ENDPOINT right?")
-        path = hub.hf_hub_download(
-            model.repository,
-            file,
-            revision=model.commit,
-            endpoint=server,
-            cache_dir=constants.HF_HUB_CACHE,
-            token=token,
-            force_download=again,
-            tqdm_class=None if progress.watched() else Silent,
-        )
-    except errors.RemoteEntryNotFoundError:
-        raise NotThereError(
-            f"{model.repository} has no {file} at {model.commit}"
-        ) from None
-    except errors.HfHubHTTPError as error:
-        raise _NoAnswer(_refusal(error)) from None
-    except (errors.HTTPError, OSError, RuntimeError) as error:
-        raise _NoAnswer(_trouble(error)) from error
-    return Path(path), about.etag
-
-
-def _refusal(error):
-    status = error.response.status_code
-    if type(error).__name__ == "RevisionNotFoundError":
-        return f"HTTP {status}: it has no such commit"
-    if status in (401, 403, 404):
-        return (
-            f"HTTP {status}: there is no such repository, or it is private or gated; "
-            "for your own, `hf auth login`"
-        )
-    return f"HTTP {status} {error.response.reason_phrase}: try again later"
-
-
-def _trouble(error):
-    name, text = type(error).__name__, str(error).splitlines() or [""]
-    if "Timeout" in name:
-        return "no answer in time"
-    if "RemoteProtocol" in name or "Consistency check" in text[0]:
-        return "the download was cut; what had come was removed"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{error.strerror or text[0]}; no part of the file was left"
-    return f"no connection ({text[0] or name})"
 
 
 def matches(path, etag):
