@@ -6,7 +6,7 @@
     text = corpora.load("my/letters.txt")   # any UTF-8 text file of yours
     source = corpora.markov(symbols=8)      # generated; its entropy rate is known
 
-`lmlab.snapshots` made the embedded ones; lmlab/assets/corpora/README.md says how.
+`lmlab.makers` made the embedded ones; lmlab/assets/corpora/README.md says how.
 """
 
 import difflib

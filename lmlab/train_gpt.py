@@ -18,10 +18,10 @@ SIZES = ("layers", "heads", "width", "context")
 def main(arguments=None):
     """Run the command; exits with 2 for input that cannot be used, 1 when it fails."""
     options = _parser().parse_args(arguments)
-    from lmlab.checkpoints import CheckpointError
     from lmlab.data import DataError
     from lmlab.pretrained import WeightsError
     from lmlab.training import TrainingError
+    from lmlab.training.checkpoints import CheckpointError
 
     try:
         train(options)
@@ -35,10 +35,10 @@ def main(arguments=None):
 
 def train(options):
     """Do what the command line says; see `python -m lmlab.train_gpt --help`."""
-    from lmlab import corpora, devices, distributed
+    from lmlab import corpora, devices
     from lmlab.corpora import token_ids
     from lmlab.gpt import GPT, Config
-    from lmlab.training import Recipe, blocks, fit
+    from lmlab.training import Recipe, blocks, distributed, fit
 
     recipe = Recipe(
         **{name: getattr(options, name) for name in _of_recipe()},

@@ -1,4 +1,4 @@
-"""lmlab.checkpoints: whole or not at all, whatever happens while one is written."""
+"""Checkpoints: whole or not at all, whatever happens while one is written."""
 
 import json
 import os
@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lmlab import checkpoints
-from lmlab.checkpoints import CheckpointError
 from lmlab.gpt import GPT, Config
+from lmlab.training import checkpoints
+from lmlab.training.checkpoints import CheckpointError
 
 TENSORS = {"model.weight": torch.arange(6.0).reshape(2, 3), "step": torch.tensor(7)}
 
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_is_told(tmp_path):
 
 SAVES = """
 import sys, torch
-from lmlab import checkpoints
+from lmlab.training import checkpoints
 for step in range(1, 100_000):
     tensors = {"model.weight": torch.full((500_000,), float(step))}
     checkpoints.save(sys.argv[1], step, tensors, {})

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmlab import corpora, data, downloads, duplicates, prose, snapshots
+from lmlab import corpora, data, downloads
+from lmlab.makers import duplicates, prose, snapshots
 from lmlab.markov import MarkovSource, markov
 
 ROOT = Path(__file__).parents[1]

@@ -115,12 +115,8 @@ def test_importing_lmlab_imports_nothing_else():
 OF_TORCH = {
     "activations",
     "attention",
-    "batches",
     "beams",
-    "checkpoints",
     "decoding",
-    "distributed",
-    "evaluation",
     "generation",
     "gpt",
     "gpt2_format",
@@ -135,13 +131,13 @@ OF_TORCH = {
     "tiled",
     "training",
     "transformer",
-    "updates",
 }
 
 
 def test_no_other_module_imports_a_framework_by_itself():
     modules = (p.relative_to(ROOT / "lmlab") for p in ROOT.glob("lmlab/**/*.py"))
-    others = {".".join(p.with_suffix("").parts) for p in modules} - OF_TORCH
+    names = (".".join(p.with_suffix("").parts) for p in modules)
+    others = {name for name in names if name.split(".")[0] not in OF_TORCH}
     code = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]:\n"

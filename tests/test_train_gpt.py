@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from lmlab import checkpoints, pretrained, train_gpt
-from lmlab.training import evaluate
+from lmlab import pretrained, train_gpt
+from lmlab.training import checkpoints, evaluate
 
 SMALL = (
     "--layers 1 --heads 2 --width 8 --context 8 --batch-size 4 --tokenizer characters"

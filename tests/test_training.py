@@ -16,20 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lmlab import checkpoints, devices, training
-from lmlab.batches import counted
-from lmlab.checkpoints import CheckpointError
+from lmlab import devices
 from lmlab.gpt import GPT, Config
 from lmlab.training import (
     History,
     Recipe,
     TrainingError,
     blocks,
+    checkpoints,
     evaluate,
     fit,
+    loop,
     parameter_groups,
     windows,
 )
+from lmlab.training.batches import counted
+from lmlab.training.checkpoints import CheckpointError
 
 CONFIG = Config(vocabulary=23, context=8, layers=2, heads=2, width=12)
 TEXT = np.random.default_rng(5).integers(23, size=400)
@@ -439,7 +441,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, step):
     assert fit(model, make_blocks(), recipe, **given, resume=True) == history
     assert torch.equal(weights(model), weights(whole))
     best = gpt(dropout=0.3, dtype=torch.float32, seed=6)
-    about = checkpoints.load_model(best, tmp_path / training.BEST)
+    about = checkpoints.load_model(best, tmp_path / loop.BEST)
     assert (about["step"], about["validation_loss"]) == history.best
     assert evaluate(best, TEXT[:60], context=7) == history.best[1]
 

@@ -3,7 +3,7 @@
 `paragraphs(source)` reads a module's text, runs none of it, and returns what a person
 would read as sentences. Code, signatures, tables, doctests, lists of names, formulas
 and references are dropped; marks such as :class:`x` or ``x`` give way to x.
-`lmlab.snapshots` makes the corpus "english" of lessons 07 to 09 from it.
+`lmlab.makers.snapshots` makes the corpus "english" of lessons 07 to 09 from it.
 """
 
 import ast
@@ -12,7 +12,7 @@ import io
 import re
 import tokenize
 
-from lmlab.duplicates import WORD
+from lmlab.makers.duplicates import WORD
 
 SHORTEST = 60  # characters of a paragraph; below it, few are sentences
 

@@ -6,8 +6,8 @@ import math
 import torch
 
 from lmlab import devices
-from lmlab.batches import check, counted, windows
-from lmlab.distributed import ALONE
+from lmlab.training.batches import check, counted, windows
+from lmlab.training.distributed import ALONE
 
 
 def evaluate(model, data, *, context=None, batch_size=32, precision="float32"):

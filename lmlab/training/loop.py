@@ -1,13 +1,8 @@
-"""The training loop of lessons 08, 09 and later; derived piece by piece in lesson 08.
+"""`fit`: train, evaluate on the way, keep checkpoints, and go on from them.
 
-    recipe = Recipe(steps=500, lr=1e-3, batch_size=12)
-    batches = blocks(ids, context=64, batch_size=12)
-    history = fit(model, batches, recipe, validation=held_out, folder="out")
-
-Any module with `loss(inputs, targets)` can be trained: the mean over the targets that
-are not −100. A killed run resumes from its last checkpoint and ends, on a CPU, with
-the same numbers bit for bit. Under `torchrun --nproc_per_node=2` the same call trains
-on two processes (`lmlab.distributed`).
+A killed run resumes from its last checkpoint and ends, on a CPU, with the same numbers
+bit for bit. Under `torchrun --nproc_per_node=2` the same call trains on two processes
+(`distributed`). Derived in lesson 08.
 """
 
 import hashlib
@@ -19,32 +14,19 @@ from pathlib import Path
 
 import torch
 
-from lmlab import checkpoints
-from lmlab.batches import blocks, check, counted, windows
-from lmlab.checkpoints import CheckpointError
-from lmlab.distributed import join
-from lmlab.evaluation import (
-    evaluate,
+from lmlab.training import checkpoints
+from lmlab.training.batches import check, counted
+from lmlab.training.checkpoints import CheckpointError
+from lmlab.training.distributed import join
+from lmlab.training.evaluation import (
     in_order,
     measure,
     of_config,
     own_random_numbers,
 )
-from lmlab.journal import Journal
-from lmlab.recipe import History, Recipe
-from lmlab.updates import Updates, parameter_groups
-
-__all__ = [
-    "CheckpointError",
-    "History",
-    "Recipe",
-    "TrainingError",
-    "blocks",
-    "evaluate",
-    "fit",
-    "parameter_groups",
-    "windows",
-]
+from lmlab.training.journal import Journal
+from lmlab.training.recipe import History
+from lmlab.training.updates import Updates
 
 BEST = "best" + checkpoints.SUFFIX
 _DTYPES = {list[int]: torch.int64, list[float]: torch.float64}

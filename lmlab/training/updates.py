@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from lmlab import devices
-from lmlab.batches import counted
-from lmlab.evaluation import autocast_for
+from lmlab.training.batches import counted
+from lmlab.training.evaluation import autocast_for
 
 
 def parameter_groups(model, weight_decay):

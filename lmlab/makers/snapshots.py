@@ -1,8 +1,8 @@
 """Make the embedded corpora from what Python has installed: no network, no code run.
 
-    python -m lmlab.snapshots FOLDER     # english-*.txt.xz, code-*.txt.xz, README.md
+    python -m lmlab.makers.snapshots FOLDER  # english-*.txt.xz, code-*.txt.xz, README
 
-"english" is the prose of docstrings and comments, see `lmlab.prose`; "code" is modules
+"english" is the prose of docstrings and comments, see `prose`; "code" is modules
 of the standard library as they are. Both are cut into training and validation text by
 module, near-duplicates are left out, and every step is a function of the installed
 versions alone. The committed snapshots in lmlab/assets/corpora were made by this
@@ -21,10 +21,10 @@ import sysconfig
 import tokenize
 from pathlib import Path
 
-from lmlab import prose
 from lmlab.corpora import BREAK
-from lmlab.duplicates import Seen, distinct, overlap, split
 from lmlab.files import publish
+from lmlab.makers import prose
+from lmlab.makers.duplicates import Seen, distinct, overlap, split
 
 PACKAGES = {  # distribution: import name
     "matplotlib": "matplotlib",
@@ -177,7 +177,7 @@ README = """\
 
 Text that lessons 07 to 09 use offline, read by `lmlab.corpora`. Made by
 
-    python -m lmlab.snapshots lmlab/assets/corpora
+    python -m lmlab.makers.snapshots lmlab/assets/corpora
 
 with {versions}.
 Other versions make another text: the files are kept so that results do not move.
@@ -187,13 +187,13 @@ Other versions make another text: the files are kept so that results do not move
 {rows}
 
 **english** is the prose of docstrings and comments: technical English, written by
-many hands about computing, mathematics and statistics. `lmlab.prose` kept paragraphs
-that read as sentences and dropped code, signatures, tables, doctests, formulas and
-references; marks like `:class:` are gone and lines are joined. What nearly repeats an
-earlier paragraph (three fifths of its runs of three words) was left out, which took
-away {dropped:.0%} of the characters. A document is a module; its name's hash decided
-whether it is validation text. Of the runs of eight words in the validation text,
-{english:.1%} also occur in the training text.
+many hands about computing, mathematics and statistics. `lmlab.makers.prose` kept
+paragraphs that read as sentences and dropped code, signatures, tables, doctests,
+formulas and references; marks like `:class:` are gone and lines are joined. What nearly
+repeats an earlier paragraph (three fifths of its runs of three words) was left out,
+which took away {dropped:.0%} of the characters. A document is a module; its name's hash
+decided whether it is validation text. Of the runs of eight words in the validation
+text, {english:.1%} also occur in the training text.
 
 **code** is {modules} modules of the standard library without docstrings and comments,
 whose prose is part of **english**. Of its validation text, {code:.1%} of the runs of

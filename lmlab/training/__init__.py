@@ -1,0 +1,31 @@
+"""The training loop of lessons 08, 09 and later; derived piece by piece in lesson 08.
+
+    recipe = Recipe(steps=500, lr=1e-3, batch_size=12)
+    batches = blocks(ids, context=64, batch_size=12)
+    history = fit(model, batches, recipe, validation=held_out, folder="out")
+
+Any module with `loss(inputs, targets)` can be trained: the mean over the targets that
+are not −100. `loop` holds `fit`; what it is made of stands beside it, one by one:
+`recipe` (what to do, and what was done), `batches`, `updates` (AdamW, clipping,
+accumulation, precision), `evaluation`, `journal` (the bar and TensorBoard),
+`checkpoints` (exact resume) and `distributed` (torchrun).
+"""
+
+from lmlab.training.batches import blocks, windows
+from lmlab.training.checkpoints import CheckpointError
+from lmlab.training.evaluation import evaluate
+from lmlab.training.loop import TrainingError, fit
+from lmlab.training.recipe import History, Recipe
+from lmlab.training.updates import parameter_groups
+
+__all__ = [
+    "CheckpointError",
+    "History",
+    "Recipe",
+    "TrainingError",
+    "blocks",
+    "evaluate",
+    "fit",
+    "parameter_groups",
+    "windows",
+]
