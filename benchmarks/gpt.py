@@ -46,9 +46,9 @@ LR = 1e-3
 
 # Found by the validation loss of a few dozen runs (benchmarks/README.md).
 FAST = {
-    "steps": 900,
-    "lr": 4e-3,
-    "batch_size": 12,
+    "steps": 1275,
+    "lr": 3e-3,
+    "batch_size": 8,
     "warmup": 0.1,
     "betas": (0.9, 0.99),
 }
@@ -489,7 +489,7 @@ def arguments():
     parser.add_argument("--nanogpt-rounds", type=int, default=5)
     parser.add_argument("--nanogpt-steps", type=int, default=2000)
     parser.add_argument("--fast-steps", type=int, help="of lmlab's, beside nanoGPT")
-    parser.add_argument("--fast-precision", default="float32")
+    parser.add_argument("--fast-precision", default="bfloat16")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
