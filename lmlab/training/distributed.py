@@ -7,6 +7,7 @@ whole batch, however the tokens are spread.
 """
 
 import atexit
+import gc
 import os
 from dataclasses import dataclass
 
@@ -115,6 +116,9 @@ def _own_gpu():
 def _part():
     if dist.is_initialized():
         dist.destroy_process_group()
+        # Gloo joins its threads when the last reference to the group is gone. One in
+        # a cycle would outlive the interpreter, and the process end with SIGABRT.
+        gc.collect()
 
 
 def _buckets(tensors):
