@@ -220,10 +220,6 @@ def test_gpt_without_nanogpts_train_says_so(tmp_path):
     assert "there is no train.py in" in done.stderr
 
 
-@pytest.mark.skipif(
-    not (BENCHMARKS.parent / "lmlab/assets/gpt2-mini/model.safetensors").exists(),
-    reason="the shipped model is not there yet",
-)
 def test_generation_measures_speed_lengths_and_perplexity():
     done = run(
         "generation.py",
