@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -72,7 +73,8 @@ class Job:
 class Outcome:
     """How a run ended. status: ok, failed, timed out or kernel died.
 
-    cell: the number that Jupyter shows in In [ ]; line: its first line.
+    cell: the number that Jupyter shows in In [ ]; line: what it says where the error
+    was raised, or its first line where that is not known.
     """
 
     status: str
@@ -134,7 +136,8 @@ def _run(job, progress, started):
         papermill.execute_notebook(source, None, job.parameters, **options)
     except PapermillExecutionError as error:
         message = f"{error.ename}: {error.evalue}".rstrip(": ")
-        return progress.outcome("failed", message, error.exec_count, error.source)
+        from_there = _from_where_it_raised(error)
+        return progress.outcome("failed", message, error.exec_count, from_there)
     except (CellTimeoutError, RuntimeError) as error:
         if job.timeout and time.monotonic() >= deadline:
             message = f"not done after {job.timeout:g} s (--timeout)"
@@ -187,6 +190,14 @@ class _Progress:
         self.done = len(self.code)
         self._report()
         return Outcome("ok", 0)
+
+
+def _from_where_it_raised(error):
+    """The failed cell's source from the line on that its traceback names."""
+    said = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+    found = re.search(rf"Cell In ?\[{error.exec_count}\], line (\d+)", said)
+    lines = error.source.lstrip("\n").splitlines()  # IPython counts from the first
+    return "\n".join(lines[int(found[1]) - 1 :]) if found else error.source
 
 
 def _runs(cell):
