@@ -188,24 +188,28 @@ def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)]):
 @app.command()
 def fetch(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="DATASET", help="Default: all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Data sets, models. Default: all data sets."
+        ),
     ] = None,
 ):
-    """Download data sets to the cache.
+    """Download data sets, or a published model (gpt2), to the cache.
 
     Each file is checked against its SHA-256.
     """
-    from lmlab import data
+    from lmlab import data, hub, published
 
-    unknown = [name for name in names or [] if name not in data.DATASETS]
+    there_are = [*data.DATASETS, *published.KNOWN]
+    unknown = [name for name in names or [] if name not in there_are]
     if unknown:
-        complain(f"There is no data set {unknown[0]!r}: {', '.join(data.DATASETS)}.")
+        complain(f"There is no {unknown[0]!r} to fetch, only {', '.join(there_are)}.")
         raise typer.Exit(2)
     failed = False
     for name in names or data.DATASETS:
         try:
-            files = data.fetch(name)
-        except data.DataError as error:
+            files = (hub.files if name in published.KNOWN else data.fetch)(name)
+        except (data.DataError, hub.WeightsError) as error:
             failed = True
             complain(str(error))
         else:

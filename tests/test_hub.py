@@ -20,7 +20,7 @@ import pytest
 import torch
 from huggingface_hub import constants, file_download
 
-from lmlab import downloads, hub, pretrained, published, tokenizer
+from lmlab import cli, downloads, hub, pretrained, published, tokenizer
 from lmlab.gpt import GPT, Config
 from lmlab.hub import WeightsError
 
@@ -216,6 +216,20 @@ def test_a_model_is_fetched_verified_and_kept(world, content, tmp_path, name):
     again, _ = pretrained.load(name, revision=revision)
     assert torch.equal(logits(again), logits(expected))
     assert world.log == []  # from the cache, and no question asked
+
+
+def test_the_command_fetches_a_model(world, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.app(["fetch", "tiny"])
+    assert end.value.code == 0
+    assert "✓ tiny: 5 files" in capsys.readouterr().out
+    world.log.clear()
+    pretrained.load("tiny")
+    assert world.log == []
+    with pytest.raises(SystemExit) as end:
+        cli.app(["fetch", "tiny", "nope"])
+    assert end.value.code == 2
+    assert "only digits, mnist" in capsys.readouterr().err
 
 
 def test_no_name_is_sent_for_a_public_model(world, monkeypatch):
