@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from lmlab.tiled import wider
 
 IGNORED = -100  # a target that does not count, as in torch
-PIECE = 1 << 23  # logits held at a time: 32 MiB in float32
+PIECE = 1 << 24  # logits held at a time: 64 MiB in float32
+SLICE = 2048  # rows of the matrix whose gradient is widened at a time
 SMALL = 1 << 22  # below this many logits, torch's own cross-entropy is as good
 
 
@@ -97,8 +98,10 @@ def _add_product(total, grad, h):
     """total (V, C) += gradᵀ (V, rows) @ h (rows, C), summed in float32."""
     if h.dtype == total.dtype:
         total.addmm_(grad.T, h)
-    else:
-        total += grad.T @ h
+        return
+    # A product of (V, C) and its float32 copy would go through memory; slices do not.
+    for rows, part in zip(total.split(SLICE), grad.split(SLICE, dim=1)):
+        rows += part.T @ h
 
 
 def _check(targets, vocabulary):
