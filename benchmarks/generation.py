@@ -192,7 +192,7 @@ def measure_perplexity(args):
 
     model, tokenizer = pretrained.load("shipped")
     text = corpora.load("english").validation[: args.characters]
-    ids = torch.tensor(tokenizer.encode(text))
+    ids = torch.as_tensor(corpora.token_ids(tokenizer, text)).long()
     losses = {}
     for precision in args.precisions:
         small = quantized.for_generation(model, precision)
