@@ -51,7 +51,9 @@ class _SumInPieces(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if need_hidden else None
         d_weight = torch.zeros_like(weight, dtype=wider(dtype)) if need_weight else None
         total = torch.zeros((), dtype=wider(dtype), device=hidden.device)
-        rows = max(1, PIECE // len(weight))
+        # A gradient in another precision is a second array beside the logits.
+        held = PIECE if dtype == wider(dtype) else PIECE // 2
+        rows = max(1, held // len(weight))
         with torch.autocast(device, enabled=False):
             for start in range(0, len(hidden), rows):
                 piece = slice(start, start + rows)

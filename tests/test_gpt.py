@@ -211,6 +211,7 @@ def sizes(request, monkeypatch):
     if request.param == "in pieces":
         monkeypatch.setattr(lean_loss, "SMALL", 0)
         monkeypatch.setattr(lean_loss, "PIECE", 4 * 37 + 1)  # 4 rows, the last 3
+        monkeypatch.setattr(lean_loss, "SLICE", 10)
 
 
 def inputs(dtype=torch.float64, rows=11, vocabulary=37):
@@ -231,6 +232,18 @@ def test_the_loss_equals_torchs(sizes, reduction):
     grads = torch.autograd.grad(3 * loss, (hidden, weight))
     for ours, theirs in zip(grads, torch.autograd.grad(3 * expected, (hidden, weight))):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_the_loss_in_bfloat16_is_near_the_exact_one(sizes):
+    hidden, weight, targets = inputs(torch.float32)
+    expected = F.cross_entropy(hidden @ weight.T, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = token_loss(hidden, weight, targets)
+    torch.testing.assert_close(loss, expected, atol=0, rtol=0.01)
+    grads = torch.autograd.grad(loss, (hidden, weight))
+    for ours, theirs in zip(grads, torch.autograd.grad(expected, (hidden, weight))):
+        assert ours.dtype == torch.float32
+        assert (ours - theirs).norm() < 0.01 * theirs.norm()  # bfloat16 has 8 bits
 
 
 def test_the_loss_of_large_logits_is_no_infinity(sizes):
