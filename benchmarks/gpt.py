@@ -10,9 +10,9 @@ interleaved, each in another order, and every ratio is between times of one roun
 that a machine that is slower for a while slows all. The first steps are not counted.
 
 large: the same for fine-tuning steps of GPT-2's shape (124 M parameters, random
-weights) against the Trainer, in float32 and bfloat16, and the peak of resident memory
-that model and training add to a process that has imported everything: each run is a
-process of its own that gives freed memory back at once.
+weights) against the Trainer, in float32 and bfloat16, each run in a process of its own;
+and, in two more runs, the peak of resident memory that model and training add to a
+process that has imported everything and gives freed memory back at once.
 
 nanogpt: tiny Shakespeare, characters. nanoGPT's train.py with the recipe that its
 README gives for a CPU, and lmlab with a recipe of its own for a model of the same
@@ -43,6 +43,8 @@ PACKAGES = ("torch", "transformers", "accelerate")
 PARTS = ("speed", "large", "nanogpt")
 SKIP = 3  # steps at the start of each run that are not counted
 LR = 1e-3
+# glibc would otherwise keep what was freed, and a peak would be blurred.
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 
 # Found by the validation loss of a few dozen runs (benchmarks/README.md).
 FAST = {
@@ -286,25 +288,26 @@ def measure_large(args):
         args.large_vocabulary,
     )
     for precision in args.large_precisions:
-        seconds, mib = {"lmlab": [], "Trainer": []}, {"lmlab": [], "Trainer": []}
+        seconds, mib = {"lmlab": [], "Trainer": []}, {}
         for number in range(args.large_rounds):
             for name in sorted(seconds, reverse=number % 2):
-                took, peak = in_a_process(name, shape, precision, args)
+                took, _ = in_a_process(name, shape, precision, args)
                 seconds[name].append(took)
-                mib[name].append(peak)
+        for name in seconds:  # apart: an allocator that gives back is a slow one
+            _, mib[name] = in_a_process(name, shape, precision, args, GIVE_BACK)
         print(f"\nFine-tuning step, {precision}: {shape}\n")
         table(seconds, shape.batch * shape.context)
-        ratios = [ours / theirs for ours, theirs in zip(*mib.values())]
-        peaks = (statistics.median(values) for values in mib.values())
-        print("\nPeak memory: lmlab {:,.0f} MiB, Trainer {:,.0f} MiB,".format(*peaks))
-        print(f"lmlab over it: {spread(ratios)}")
+        print(
+            "\nPeak memory: lmlab {:,.0f} MiB, Trainer {:,.0f} MiB,".format(
+                *mib.values()
+            )
+        )
+        print(f"lmlab over it: {mib['lmlab'] / mib['Trainer']:.2f}")
 
 
-def in_a_process(name, shape, precision, args):
-    # glibc would otherwise keep what was freed, and the peak would be blurred.
-    give_back = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+def in_a_process(name, shape, precision, args, env=None):
     job = {"name": name, "shape": asdict(shape), "precision": precision}
-    return in_a_child("large", job | {"steps": args.large_steps}, args, give_back)
+    return in_a_child("large", job | {"steps": args.large_steps}, args, env)
 
 
 def child_large(name, shape, precision, steps):

@@ -14,6 +14,7 @@ from lmlab.tiled import wider
 
 IGNORED = -100  # a target that does not count, as in torch
 PIECE = 1 << 24  # logits held at a time: 64 MiB in float32
+BLOCK = 1 << 19  # logits worked on at a time: 2 MiB in float32, which a cache holds
 SLICE = 2048  # rows of the matrix whose gradient is widened at a time
 SMALL = 1 << 22  # below this many logits, torch's own cross-entropy is as good
 
@@ -49,23 +50,19 @@ class _SumInPieces(torch.autograd.Function):
         matrix = weight.to(dtype)
         need_hidden, need_weight, _ = ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden) if need_hidden else None
-        d_weight = torch.zeros_like(weight, dtype=wider(dtype)) if need_weight else None
+        d_weight = torch.empty_like(weight, dtype=wider(dtype)) if need_weight else None
         total = torch.zeros((), dtype=wider(dtype), device=hidden.device)
-        # A gradient in another precision is a second array beside the logits.
-        held = PIECE if dtype == wider(dtype) else PIECE // 2
-        rows = max(1, held // len(weight))
+        rows = max(1, PIECE // len(weight))
         with torch.autocast(device, enabled=False):
             for start in range(0, len(hidden), rows):
                 piece = slice(start, start + rows)
                 h = hidden[piece].to(dtype)
-                logits = (h @ matrix.T).to(wider(dtype))  # (rows, V)
-                losses, grad = _losses(logits, targets[piece])
-                total += losses.sum()
-                grad = grad.to(dtype)
+                grad = h @ matrix.T  # the logits (rows, V), and soon their gradient
+                total += _losses_in_blocks(grad, targets[piece]).sum()
                 if need_hidden:
                     d_hidden[piece] = grad @ matrix
                 if need_weight:
-                    _add_product(d_weight, grad, h)
+                    _add_product(d_weight, grad, h, first=start == 0)
         ctx.ready = d_hidden, d_weight, weight.dtype
         return total
 
@@ -83,6 +80,20 @@ class _SumInPieces(torch.autograd.Function):
         return d_hidden, d_weight, None
 
 
+def _losses_in_blocks(logits, targets):
+    """Losses (rows, 1); the logits (rows, V) are replaced by their gradient."""
+    rows = max(1, BLOCK // logits.shape[1])
+    if logits.device.type != "cpu":  # many small kernels would cost more than they save
+        rows = len(logits)
+    losses = []
+    for block, some in zip(logits.split(rows), targets.split(rows)):
+        loss, grad = _losses(block.to(wider(block.dtype)), some)
+        losses.append(loss)
+        if grad is not block:  # in another precision
+            block.copy_(grad)
+    return torch.cat(losses)
+
+
 def _losses(logits, targets):
     """Losses (rows,) and, in the memory of logits, softmax − one-hot (rows, V)."""
     counts = (targets != IGNORED)[:, None]
@@ -96,14 +107,14 @@ def _losses(logits, targets):
     return ((total.log() + largest - chosen) * counts), grad
 
 
-def _add_product(total, grad, h):
-    """total (V, C) += gradᵀ (V, rows) @ h (rows, C), summed in float32."""
+def _add_product(total, grad, h, first):
+    """total (V, C) = or += gradᵀ (V, rows) @ h (rows, C), summed in float32."""
     if h.dtype == total.dtype:
-        total.addmm_(grad.T, h)
+        total.addmm_(grad.T, h, beta=0 if first else 1)  # 0: whatever total holds
         return
     # A product of (V, C) and its float32 copy would go through memory; slices do not.
     for rows, part in zip(total.split(SLICE), grad.split(SLICE, dim=1)):
-        rows += part.T @ h
+        rows.copy_(part.T @ h) if first else rows.add_(part.T @ h)
 
 
 def _check(targets, vocabulary):

@@ -211,6 +211,7 @@ def sizes(request, monkeypatch):
     if request.param == "in pieces":
         monkeypatch.setattr(lean_loss, "SMALL", 0)
         monkeypatch.setattr(lean_loss, "PIECE", 4 * 37 + 1)  # 4 rows, the last 3
+        monkeypatch.setattr(lean_loss, "BLOCK", 2 * 37)
         monkeypatch.setattr(lean_loss, "SLICE", 10)
 
 
