@@ -91,6 +91,7 @@ def train(options):
 
         pretrained.save(model, tokenizer, folder / "model")
         say(f"the model of the last step is in {folder / 'model'}")
+    distributed.leave()
 
 
 def _tokenizer(choice, text):

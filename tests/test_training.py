@@ -450,7 +450,7 @@ CHILD = """
 import sys
 import numpy as np, torch
 from lmlab.gpt import GPT, Config
-from lmlab.training import Recipe, blocks, fit
+from lmlab.training import Recipe, blocks, distributed, fit
 
 torch.manual_seed(3)
 model = GPT(Config(vocabulary=23, context=8, layers=2, heads=2, width=12, dropout=0.2))
@@ -607,7 +607,7 @@ RANK = """
 import sys
 import numpy as np, torch
 from lmlab.gpt import GPT, Config
-from lmlab.training import Recipe, blocks, fit
+from lmlab.training import Recipe, blocks, distributed, fit
 
 torch.manual_seed(3 + int(sys.argv[3]))
 model = GPT(Config(vocabulary=23, context=8, layers=2, heads=2, width=12)).double()
@@ -628,6 +628,7 @@ fit(
     model, ragged, recipe, validation=text[:300], folder=sys.argv[1], resume=True,
     tensorboard=sys.argv[1] + "/curves", log=lambda record: print(record["step"]),
 )
+distributed.leave()
 """
 
 
