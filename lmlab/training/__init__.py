@@ -8,7 +8,8 @@ Any module with `loss(inputs, targets)` can be trained: the mean over the target
 are not −100. `loop` holds `fit`; what it is made of stands beside it, one by one:
 `recipe` (what to do, and what was done), `batches`, `updates` (AdamW, clipping,
 accumulation, precision), `evaluation`, `journal` (the bar and TensorBoard),
-`checkpoints` (exact resume) and `distributed` (torchrun).
+`checkpoints` (exact resume) and `distributed` (torchrun; a script of your own calls its
+`leave()` last).
 """
 
 from lmlab.training.batches import blocks, windows
