@@ -450,7 +450,7 @@ CHILD = """
 import sys
 import numpy as np, torch
 from lmlab.gpt import GPT, Config
-from lmlab.training import Recipe, blocks, distributed, fit
+from lmlab.training import Recipe, blocks, fit
 
 torch.manual_seed(3)
 model = GPT(Config(vocabulary=23, context=8, layers=2, heads=2, width=12, dropout=0.2))
