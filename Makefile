@@ -5,6 +5,10 @@ PY := .venv/bin/python
 KEY := $(CURDIR) $(shell cat pyproject.toml requirements.lock | cksum)
 # The cores that we may use: in a container its share, not all that the machine has.
 JOBS ?= $(shell $(PY) -c 'import joblib; print(joblib.cpu_count())')
+# The kernels that the libraries compute with: this machine's own, avx2, or reduced,
+# those of an old processor (lmlab/runner/kernel_sets.py).
+KERNELS ?= own
+UNDER = kernels=$$($(PY) -m lmlab.runner.kernel_sets $(KERNELS)) && env $$kernels
 
 help:
 	@echo "make run        run every lesson: quick profile, no network; results in runs/"
@@ -14,7 +18,7 @@ help:
 	@echo "make bench      the benchmarks: speed against the peers, as ratios"
 
 run: setup
-	@LMLAB_OFFLINE=1 $(PY) -m lmlab.cli run --jobs $(JOBS)
+	@$(UNDER) LMLAB_OFFLINE=1 $(PY) -m lmlab.cli run --jobs $(JOBS)
 
 # One BLAS thread per worker: two workers with two threads each collapse.
 test: export OMP_NUM_THREADS := 1
@@ -24,7 +28,7 @@ test: export MKL_NUM_THREADS := 1
 test: setup
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
-	@$(PY) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
+	@$(UNDER) $(PY) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
 		--nbval-cell-timeout=300 -r s tests notebooks
 
 lab: setup

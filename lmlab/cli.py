@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lmlab.runner.terminal import complain, explain
+from lmlab.runner.terminal import complain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -149,25 +149,13 @@ def compare(
 def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
     """Execute the committed notebooks again, in place.
 
-    Exercises come with their lesson. A notebook and its figures are replaced only
-    when all of it ran.
+    Exercises come with their lesson. Each is executed on this machine's own kernels
+    and on those of an old processor; it and its figures are replaced only when both
+    ran to the end and every compared output is the same.
     """
-    from lmlab.runner import lessons, runs, terminal
+    from lmlab.runner import stored
 
-    chosen = lessons.select(names or [], exercises=True)
-    figures = lessons.folder().parent / "figures"
-    requests = [(lesson.name, lesson.path, {}) for lesson in chosen]
-    ended = {}
-
-    def replace(job, outcome):
-        ended[job.name] = vars(runs.refresh(job, outcome, figures))
-        return ended[job.name]
-
-    signal = terminal.run(requests, replace, workers=jobs, timeout=timeout)
-    for name, outcome in ended.items():
-        if outcome["status"] != "ok":
-            explain(name, outcome)
-    _leave(signal, all(outcome["status"] == "ok" for outcome in ended.values()))
+    _leave(*stored.renew(names or [], workers=jobs, timeout=timeout))
 
 
 @app.command()

@@ -11,11 +11,14 @@ for mark in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how much of the stored outputs nbval compares."""
+    """Say how much of the stored outputs nbval compares, and on which kernels."""
     from test_notebooks import NOTEBOOKS, load, share_compared
+
+    from lmlab.runner import kernel_sets
 
     compared, shown = share_compared(map(load, NOTEBOOKS))
     terminalreporter.write_line(
         f"{len(NOTEBOOKS)} notebooks: {compared} of {shown} output cells "
-        f"({compared / max(shown, 1):.0%}) are compared with what was stored"
+        f"({compared / max(shown, 1):.0%}) are compared with what was stored, "
+        f"on the kernel set: {kernel_sets.in_force()}"
     )

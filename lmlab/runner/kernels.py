@@ -9,6 +9,7 @@ import signal
 import sys
 
 from lmlab import threads
+from lmlab.runner import kernel_sets
 
 MARK = "LMLAB_RUN"  # the variable that names the run to each of its processes
 
@@ -58,7 +59,8 @@ def settings():
 
 
 def _is_setting(name):
-    return name.startswith("LMLAB_") or name in threads.VARIABLES
+    others = (*threads.VARIABLES, *kernel_sets.VARIABLES)
+    return name.startswith("LMLAB_") or name in others
 
 
 def _environment(job, inherited):

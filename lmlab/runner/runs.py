@@ -32,6 +32,8 @@ KILLED = "a process of the run was killed from outside (out of memory?)"
 def prepare(requests, scratch, *, workers=None, timeout=None):
     """The jobs for these requests: (name, source notebook, parameters) of each.
 
+    A fourth entry is the settings (`kernels.settings`) that this one runs under.
+
     With more than one worker each kernel gets one BLAS thread: two processes with
     two threads each collapse on two cores. Where the user's environment already
     says how many threads, it decides.
@@ -48,9 +50,9 @@ def prepare(requests, scratch, *, workers=None, timeout=None):
             timeout=timeout,
             parent=os.getpid(),
             mark=str(Path(scratch) / str(index)),
-            environment=kernels.settings(),
+            environment=next(iter(chosen), None) or kernels.settings(),
         )
-        for index, (name, source, parameters) in enumerate(requests)
+        for index, (name, source, parameters, *chosen) in enumerate(requests)
     ]
 
 
@@ -209,27 +211,6 @@ def keep_figures(job, folder):
     """Publish the figures that the job drew, where they are new or changed."""
     for drawn in sorted(job.figures.glob("*")):
         publish_changed(folder / drawn.name, drawn.read_bytes())
-
-
-def refresh(job, outcome, figures):
-    """Put a job's notebook, normalised, and its figures in the place of the old ones.
-
-    Nothing is replaced unless all of it ran. Returns how it ended.
-    """
-    import nbformat
-
-    from lmlab.runner.lessons import read_notebook
-    from lmlab.runner.normalize import normalize
-
-    if outcome.status != "ok":
-        return outcome
-    text = nbformat.writes(normalize(read_notebook(job.executed)))
-    try:
-        publish(job.source, text.rstrip() + "\n")
-        keep_figures(job, figures)
-    except OSError as error:
-        return Outcome("failed", outcome.seconds, f"cannot write: {error}")
-    return outcome
 
 
 def new_folder(chosen=None):

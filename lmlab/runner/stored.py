@@ -1,0 +1,120 @@
+"""Renew the notebooks' stored outputs, which must be the same on every processor.
+
+Each notebook is executed twice, on this machine's own kernels and on the reduced set
+(`lmlab.runner.kernel_sets`). A cell whose text differs between the two would differ on
+somebody else's machine as well: then nothing is replaced, and the cell is named.
+"""
+
+from collections import defaultdict
+
+from lmlab.files import publish
+from lmlab.runner import kernel_sets, kernels, lessons, runs, terminal
+from lmlab.runner.execute import Outcome
+
+VARIES = "nbval-ignore-output"  # the tag of a cell whose output is not compared
+# Of these nbval compares nothing either.
+_UNCOMPARED = (
+    "image/png",
+    "image/jpeg",
+    "application/vnd.jupyter.widget-view+json",
+)
+_AGAIN = " (reduced kernel set)"
+
+
+def renew(names, *, workers=None, timeout=None):
+    """Execute notebooks, exercises included, and put them in the place of the old.
+
+    Returns (the signal that cut it short or 0, whether all were replaced). Raises
+    LessonError for a name that no lesson has.
+    """
+    figures = lessons.folder().parent / "figures"
+    own, reduced = kernels.settings(), kernel_sets.SETS["reduced"]
+    if kernel_sets.in_force(own) == "reduced":  # then it is no set to compare with
+        own = {name: own[name] for name in own.keys() - reduced.keys()}
+    requests = []
+    for lesson in lessons.select(names, exercises=True):
+        requests += [
+            (lesson.name, lesson.path, {}, own),
+            (lesson.name + _AGAIN, lesson.path, {}, own | reduced),
+        ]
+    ended = {}
+
+    def keep(job, outcome):
+        ended[job.name] = job, outcome
+        name = job.name.removesuffix(_AGAIN)
+        both = [ended.get(each) for each in (name, name + _AGAIN)]
+        if all(both) and all(outcome.status == "ok" for _, outcome in both):
+            ended[job.name] = job, _replace(*(job for job, _ in both), outcome, figures)
+        return vars(ended[job.name][1])
+
+    signal = terminal.run(requests, keep, workers=workers, timeout=timeout)
+    for name, (_, outcome) in ended.items():
+        if outcome.status != "ok":
+            terminal.explain(name, vars(outcome))
+    return signal, all(outcome.status == "ok" for _, outcome in ended.values())
+
+
+def _replace(own, reduced, outcome, figures):
+    """Publish what `own` left, unless `reduced` differs from it; how that ended."""
+    import nbformat
+
+    from lmlab.runner.normalize import normalize
+
+    notebook = lessons.read_notebook(own.executed)
+    found = differences(notebook, lessons.read_notebook(reduced.executed))
+    if found:
+        said = [f"In [{n}]: {a!r}, and {b!r} there" for n, a, b in found]
+        text = (
+            f"{len(found)} compared cells print something else under the reduced "
+            f"kernel set; show what is compared in fewer digits, or tag the cell "
+            f"{VARIES} and claim it in a band:\n  " + "\n  ".join(said)
+        )
+        return Outcome("failed", outcome.seconds, text, found[0][0])
+    try:
+        text = nbformat.writes(normalize(notebook))
+        publish(own.source, text.rstrip() + "\n")
+        runs.keep_figures(own, figures)
+    except OSError as error:
+        return Outcome("failed", outcome.seconds, f"cannot write: {error}")
+    return outcome
+
+
+def differences(a, b):
+    """[(number of the code cell, a's line, b's line)]: the first of each compared cell.
+
+    a, b: the same notebook, executed twice. Cells tagged VARIES and pictures are left
+    out; the line is "" where there is none.
+    """
+    found = []
+    pairs = zip(_code(a), _code(b), strict=True)
+    for number, (here, there) in enumerate(pairs, start=1):
+        if VARIES not in here.metadata.get("tags", []):
+            lines = _first_difference(_compared(here), _compared(there))
+            found += [(number, *lines)] if lines else []
+    return found
+
+
+def _code(notebook):
+    return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+
+
+def _compared(cell):
+    """The cell's text, by kind: what each stream got, and each MIME type in turn."""
+    text = defaultdict(str)
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            text[output.name] += output.text
+        for kind, content in output.get("data", {}).items():
+            if kind not in _UNCOMPARED:
+                text[kind] += f"{content}\n"
+    return text
+
+
+def _first_difference(a, b):
+    for kind in a | b:
+        lines = [x.get(kind, "").splitlines() for x in (a, b)]
+        longest = max(map(len, lines))
+        for pair in zip(*(x + [""] * (longest - len(x)) for x in lines)):
+            if pair[0] != pair[1]:
+                return pair
+    return None
