@@ -16,6 +16,7 @@ help:
 	@echo "make lab        JupyterLab on the lessons"
 	@echo "make notebooks  re-execute the committed notebooks in place"
 	@echo "make bench      the benchmarks: speed against the peers, as ratios"
+	@echo "KERNELS=reduced (or avx2), with run or test: compute as another processor would"
 
 run: setup
 	@$(UNDER) LMLAB_OFFLINE=1 $(PY) -m lmlab.cli run --jobs $(JOBS)
