@@ -62,7 +62,8 @@ def shards_of(index):
     Raises WeightsError for an index that is broken or points out of its folder.
     """
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(listed.values()))
         safe = names and all(
             Path(name).name == name and name.endswith(".safetensors") for name in names
         )

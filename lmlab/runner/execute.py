@@ -173,7 +173,8 @@ class _Progress:
 
     def _report(self):
         with contextlib.suppress(OSError):
-            self.job.status.write_text(f"{self.done} {len(self.code)}")
+            done = f"{self.done} {len(self.code)}"
+            self.job.status.write_text(done, encoding="utf-8")
 
     def outcome(self, status, error, number=None, source=None):
         if source is None and self.current is not None:

@@ -46,7 +46,7 @@ def manager(job):
         async def is_alive(self):
             code = await self.provisioner.poll() if self.provisioner else None
             if code is not None:
-                job.exit.write_text(str(code))
+                job.exit.write_text(str(code), encoding="utf-8")
             return await super().is_alive()
 
     return Kernel
@@ -94,11 +94,12 @@ def end(marks):
 
 def why_dead(job):
     """What is known about the end of the kernel's process."""
-    code = int(job.exit.read_text()) if job.exit.exists() else 0
+    code = int(job.exit.read_text(encoding="utf-8")) if job.exit.exists() else 0
     if code == -signal.SIGKILL:
         return "it was killed from outside (SIGKILL), often for want of memory"
     if code < 0:
         return f"it crashed ({signal.Signals(-code).name})"
-    said = job.log.read_text(errors="replace").split("\n") if job.log.exists() else []
+    said = job.log.read_bytes() if job.log.exists() else b""
+    said = said.decode("utf-8", errors="replace").split("\n")
     last = next((line for line in reversed(said) if line.strip()), "it said nothing")
     return f"exit code {code}: {last.strip()}"

@@ -55,7 +55,11 @@ def commit():
     ]
     try:
         done = subprocess.run(
-            describe, cwd=folder(), capture_output=True, text=True, timeout=10
+            describe,
+            cwd=folder(),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return ""
