@@ -21,7 +21,7 @@ import pytest
 
 from lmlab import cli, record
 from lmlab.files import publish
-from lmlab.runner import runs
+from lmlab.runner import past_runs, runs
 
 GOOD = [
     "seed: int = 0  # the seed\nlr: float = 0.1",
@@ -243,6 +243,12 @@ class TestRun:
         assert [cell["cell"] for cell in kept["cells"]] == [1, 2, 3, 4]
         assert all(cell["seconds"] > 0 for cell in kept["cells"])
         assert kept["one_thread"] is True
+        assert kept["of_a_profile"] is True
+
+    def test_its_record_belongs_to_the_notebook_that_was_kept(self, ran):
+        for name in ("00_good.ipynb", "01_fails.failed.ipynb"):
+            (found,) = past_runs.load(ran.run / name).values()
+            assert found["versions"]["python"].startswith("3.")
 
     def test_two_at_a_time_get_one_thread_each(self, ran):
         notebook = nbformat.read(ran.run / "00_good.ipynb", 4)
@@ -282,6 +288,8 @@ def test_parameters_all_threads_and_a_folder_of_ones_choice(tmp_path):
     assert f"Results: {Path('mine', 'index.html')}" in out
     notebook = nbformat.read(tmp_path / "mine" / "00_good.ipynb", 4)
     assert notebook.cells[4].outputs[0].text.startswith("7 0.001 None None 0\n")
+    kept = json.loads((tmp_path / "mine" / "00_good.run.json").read_text("utf-8"))
+    assert kept["of_a_profile"] is False
     before = (tmp_path / "mine" / "summary.csv").read_bytes()
     code, _, err = course.lmlab(*arguments)
     assert code == 2
