@@ -298,6 +298,66 @@ def test_parameters_all_threads_and_a_folder_of_ones_choice(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+HOSTILE = {
+    "KERAS_BACKEND": "torch",
+    "KERAS_MAX_EPOCHS": "1",
+    "TF_USE_LEGACY_KERAS": "1",
+    "TQDM_MININTERVAL": "often",
+    "MPLBACKEND": "TkAgg",
+    "PYTHONWARNINGS": "error",
+    "PYTHONOPTIMIZE": "1",
+    "PYTHONIOENCODING": "ascii",
+    "HF_HOME": "kept",
+}
+SETTINGS = [
+    "seed: int = 0",
+    """\
+    import json, os, sys, warnings
+    from pathlib import Path
+    from lmlab import figures
+    asserted = False
+    try:
+        assert asserted
+    except AssertionError:
+        asserted = True
+    warnings.warn("no error")
+    path = Path(os.environ["MARKER"])
+    _ = path.write_text("é")
+    fig, ax = figures.new()
+    texts = ax.set_title("x").get_usetex()
+    figures.show(fig, "00-line", "a line that goes up")
+    names = [*json.loads(os.environ["HOSTILE"]), "PYTHONSTARTUP"]
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    startup = "STARTED" in os.environ
+    print(json.dumps([asserted, path.read_bytes().decode(), texts, startup, kept]))""",
+]
+
+
+def test_a_reader_who_has_settings_of_their_own_gets_the_same_lesson(tmp_path):
+    course = Course(tmp_path, _00_settings=SETTINGS)
+    home = tmp_path / "home"
+    started = "import os; os.environ['STARTED'] = '1'"
+    for name, text in (
+        (".config/matplotlib/matplotlibrc", "text.usetex : True"),
+        (".ipython/profile_default/startup/00-mine.py", started),
+        ("startup.py", started),
+    ):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    course.environment |= HOSTILE | {
+        "HOSTILE": json.dumps(HOSTILE),
+        "HOME": str(home),
+        "PYTHONSTARTUP": str(home / "startup.py"),
+    }
+    code, _, err = course.lmlab("run", "--out", "mine")
+    assert (code, err) == (0, "")
+    notebook = nbformat.read(tmp_path / "mine" / "00_settings.ipynb", 4)
+    (*_, said) = [out for out in notebook.cells[2].outputs if "text" in out]
+    kept = {"KERAS_BACKEND": "tensorflow", "HF_HOME": "kept"}
+    kept["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    assert json.loads(said.text) == [True, "é", False, False, kept]
+
+
 def test_a_lesson_that_runs_out_of_time(tmp_path):
     course = Course(tmp_path, _01_waits=WAITS)
     code, _, err = course.lmlab("run", "--timeout", "10", "--out", "mine")

@@ -158,6 +158,35 @@ class TestKernel:
         assert finding.good is good
 
 
+class TestSettings:
+    def test_none_that_matter(self, tmp_path):
+        finding = only(doctor.settings({"HF_HOME": "x", "LMLAB_DATA": "y"}, tmp_path))
+        assert finding.good
+        assert finding.text.startswith("no setting of another tool")
+
+    def test_those_that_lessons_leave_out_and_those_that_count_in_jupyter(
+        self, tmp_path
+    ):
+        files = (".keras/keras.json", ".config/matplotlib/matplotlibrc")
+        files += (".ipython/profile_default/startup/00-mine.py",)
+        for name in files:
+            (tmp_path / name).parent.mkdir(parents=True)
+            (tmp_path / name).write_text("")
+        variables = {"KERAS_BACKEND": "torch", "PYTHONWARNINGS": "error"}
+        everywhere, by_run = doctor.settings(variables, tmp_path)
+        assert everywhere.text == (
+            "left out of lessons: KERAS_BACKEND, ~/.keras/keras.json, "
+            "~/.config/matplotlib/matplotlibrc"
+        )
+        assert by_run.text == (
+            "`lmlab run` leaves out PYTHONWARNINGS, "
+            "~/.ipython/profile_default/startup/00-mine.py; in Jupyter they count"
+        )
+
+    def test_a_home_that_is_no_folder(self):
+        assert only(doctor.settings({}, "/dev/null")).good
+
+
 class TestReport:
     def run(self, monkeypatch, capsys, findings):
         monkeypatch.setattr(doctor, "examine", lambda: findings)
@@ -186,11 +215,11 @@ class TestReport:
             yield
 
         quick = ("python", "packages", "memory", "disk", "cache", "kernel", "jupyter")
-        for name in quick:
+        for name in (*quick, "settings"):
             monkeypatch.setattr(doctor, name, lambda name=name: [name])
         monkeypatch.setattr(doctor, "device", device)
         found = list(doctor.examine())
-        assert len(found) == 8
+        assert len(found) == 9
         assert found[2].subject == "device"
         assert "RuntimeError: broken torch" in found[2].text
 

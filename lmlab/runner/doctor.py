@@ -30,7 +30,8 @@ class Finding:
 
 def examine():
     """All findings, in the order of the report."""
-    for check in (python, packages, device, memory, disk, cache, kernel, jupyter):
+    checks = (python, packages, device, memory, disk, cache, kernel, jupyter, settings)
+    for check in checks:
         try:
             yield from check()
         except Exception as error:  # a broken package must not hide the other lines
@@ -218,3 +219,17 @@ def jupyter(find=None):
     text = "python3 is this Python" if good else f"python3 is another Python: {found}"
     advice = f"{sys.executable} -m ipykernel install --sys-prefix, or use `lmlab run`"
     yield Finding("jupyter", good, text, advice)
+
+
+def settings(environment=None, home=None):
+    """Settings of tools that lessons leave out, and those that count in Jupyter."""
+    from lmlab.runner import tool_settings
+
+    everywhere, by_run = tool_settings.found(environment, home)
+    if everywhere:
+        yield Finding("settings", True, f"left out of lessons: {', '.join(everywhere)}")
+    if by_run:
+        text = f"`lmlab run` leaves out {', '.join(by_run)}; in Jupyter they count"
+        yield Finding("settings", True, text)
+    if not everywhere and not by_run:
+        yield Finding("settings", True, "no setting of another tool that would matter")

@@ -1,6 +1,7 @@
 """The kernel that a lesson runs in: this Python, clean, marked, and its end explained.
 
-A user's kernelspecs, start-up files and runtime folder have no part in it.
+A user's kernelspecs, start-up files, runtime folder and settings of tools
+(lmlab.runner.tool_settings) have no part in it.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import signal
 import sys
 
 from lmlab import threads
+from lmlab.runner import tool_settings
 
 MARK = "LMLAB_RUN"  # the variable that names the run to each of its processes
 
@@ -62,17 +64,16 @@ def _is_setting(name):
 
 
 def _environment(job, inherited):
-    environment = dict(inherited)
+    environment = tool_settings.without(inherited)
     if job.environment is not None:  # asked for by another process, perhaps far away
         for name in filter(_is_setting, inherited):
-            del environment[name]
+            environment.pop(name, None)
         environment |= job.environment
     environment |= {
         MARK: job.mark or str(job.scratch),
         "LMLAB_FIGURES": str(job.figures),
         "LMLAB_PROGRESS": "0",
-        # The user's IPython start-up files are not part of a lesson.
-        "IPYTHONDIR": str(job.scratch / "ipython"),
+        **tool_settings.own(job.scratch),
     }
     if job.one_thread:
         environment |= dict.fromkeys(threads.VARIABLES, "1")
