@@ -54,7 +54,7 @@ def start(seed, *, device="auto", precision="auto", threads=None):
     Returns a Machine. Raises ValueError when the choice is not one of these, or
     names a device that this machine does not have.
     """
-    from lmlab import record
+    from lmlab import memory, record
     from lmlab.threads import limit_threads, thread_count
 
     if threads is not None:
@@ -63,6 +63,7 @@ def start(seed, *, device="auto", precision="auto", threads=None):
     device, device_reason = choose_device(device)
     precision, precision_reason = choose_precision(precision, device)
     seed_everything(seed)
+    memory.explain_errors()
     machine = Machine(
         device, device_reason, precision, precision_reason, thread_count(), seed
     )

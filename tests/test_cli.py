@@ -298,6 +298,18 @@ def test_parameters_all_threads_and_a_folder_of_ones_choice(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_lesson_that_needs_too_much_memory_says_what_to_lower(tmp_path):
+    too_large = [
+        "seed: int = 1\nbatch_size: int = 512\nlr: float = 0.1",
+        "import numpy as np\nnp.ones(2**40 * batch_size)",
+    ]
+    course = Course(tmp_path, _00_large=too_large)
+    code, _, err = course.lmlab("run", "-p", "batch_size=1024", "--out", "mine")
+    assert code == 1
+    assert "00_large: failed in cell In [3]: MemoryError: Unable to allocate" in err
+    assert "Lower what makes arrays large (batch_size (now 1024)), or" in err
+
+
 HOSTILE = {
     "KERAS_BACKEND": "torch",
     "KERAS_MAX_EPOCHS": "1",

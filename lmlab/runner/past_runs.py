@@ -1,11 +1,10 @@
 """Read a past run back, from its records or from nothing but an executed notebook."""
 
-import ast
 import json
 from pathlib import Path
 
 from lmlab.runner import parameters, report
-from lmlab.runner.lessons import LessonError, folder, read_notebook
+from lmlab.runner.lessons import LessonError, assigned, folder, read_notebook
 
 HINT = "Give a run's folder (runs/latest, say), its .run.json, or an executed .ipynb."
 
@@ -66,30 +65,14 @@ def _of_notebook(path):
     facts = report.facts(notebook)
     if not facts["claims"] and not facts["metrics"]:
         raise LessonError(f"{path} states no claim and no metric: has it been run?")
-    defaults = _assigned(notebook, "parameters")
-    values = defaults | _assigned(notebook, "injected-parameters")
+    defaults = assigned(notebook)
+    values = defaults | assigned(notebook, "injected-parameters")
     return facts | {
         "lesson": lesson,
         "parameters": values,
         "of_a_profile": parameters.of_a_profile(lesson, defaults, values),
         "code": _code(notebook),
     }
-
-
-def _assigned(notebook, tag):
-    """{name: value} of what the cells with this tag assign."""
-    values = {}
-    for cell in _cells(notebook):
-        if tag in cell.metadata.get("tags", []):
-            values |= _literals(cell.source)
-    return values
-
-
-def _literals(source):
-    for node in ast.parse(source).body:
-        target = getattr(node, "target", None) or getattr(node, "targets", [None])[0]
-        if isinstance(target, ast.Name):
-            yield target.id, ast.literal_eval(node.value)
 
 
 def _cells(notebook):
