@@ -2,6 +2,7 @@
 
     images = data.load("digits")      # arrays; 1,797 digits that need no network, ever
     images = data.load("mnist")       # the same shapes; 60,000 + 10,000 images
+    text = data.load("tinyshakespeare")  # a text, as lmlab.corpora reads them
     data.fetch("mnist")               # only the files, verified
 
 `lmlab.downloads` gets the files; its docstring explains the cache, LMLAB_DATA,
@@ -36,16 +37,16 @@ __all__ = [
 class Dataset:
     """What is known about a data set before it is read.
 
-    read(dataset, paths) makes the arrays. sources are base URLs, asked in order; a
-    file's address is base + its name. A data set without files is embedded; instead
-    names the embedded one that serves as well where there is no network.
+    read(dataset, paths) makes what `load` returns. sources are base URLs, asked in
+    order; a file's address is base + its name. A data set without files is embedded;
+    instead names the embedded one that serves as well where there is no network.
     """
 
     name: str
     about: str
     licence: str
     source: str
-    read: Callable[["Dataset", list[Path]], "Images"] | None  # None: a text
+    read: Callable[["Dataset", list[Path]], object]
     files: tuple[File, ...] = ()
     sources: tuple[str, ...] = ()
     instead: str = "digits"
@@ -72,17 +73,13 @@ class Images:
         )
 
 
-def load(name: str) -> Images:
-    """Return the data set `name` as arrays, fetching its files first if need be.
+def load(name: str):
+    """Return the data set `name`, fetching its files first if need be.
 
-    Raises DataError when the name is unknown or the files cannot be had, or when it is
-    a text, which `lmlab.corpora` reads.
+    Images for pictures, a `lmlab.corpora.Text` for a text.
+    Raises DataError when the name is unknown or the files cannot be had.
     """
     dataset = _find(name)
-    if dataset.read is None:
-        raise DataError(
-            f"{name!r} is a text, no images: corpora.load({name!r}) reads it"
-        )
     return dataset.read(dataset, fetch(name))
 
 
@@ -165,6 +162,13 @@ def _read_idx(path):
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()
 
 
+def _read_text(dataset, _paths):
+    """A text, as the texts to train a language model on are read and cut."""
+    from lmlab import corpora
+
+    return corpora.load(dataset.name)
+
+
 MNIST_FILES = (
     File(
         "train-images-idx3-ubyte.gz",
@@ -216,7 +220,7 @@ DATASETS = {
             about="1.1 MB of Shakespeare's plays; lessons 08 and 09 can train on it",
             licence="public domain",
             source="Karpathy (2015), char-rnn, from the works of Shakespeare",
-            read=None,
+            read=_read_text,
             files=(
                 File(
                     "input.txt",

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import random
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def start(seed, *, device="auto", precision="auto", threads=None):
     Returns a Machine. Raises ValueError when the choice is not one of these, or
     names a device that this machine does not have.
     """
-    from lmlab import record
+    from lmlab import memory, record
     from lmlab.threads import limit_threads, thread_count
 
     if threads is not None:
@@ -62,6 +63,7 @@ def start(seed, *, device="auto", precision="auto", threads=None):
     device, device_reason = choose_device(device)
     precision, precision_reason = choose_precision(precision, device)
     seed_everything(seed)
+    memory.explain_errors()
     machine = Machine(
         device, device_reason, precision, precision_reason, thread_count(), seed
     )
@@ -180,10 +182,15 @@ def tensorflow(*, gpu=False):
 
     TensorFlow takes all of a GPU's memory at its first operation, so beside torch
     it works on the CPU; with gpu=True it is told to grow its share as needed.
+    Keras, which comes with it, has its own defaults, whatever a keras.json or KERAS_*
+    say. Raises RuntimeError when Keras is here already, on another backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     fresh = "tensorflow" not in sys.modules
-    with _silent_stderr() if fresh else contextlib.nullcontext():
+    with (
+        _silent_stderr() if fresh else contextlib.nullcontext(),
+        _keras_of_its_own(),
+    ):
         import tensorflow as tf
 
         if fresh:
@@ -193,6 +200,33 @@ def tensorflow(*, gpu=False):
     if fresh and _seed is not None:
         tf.random.set_seed(_seed)
     return tf
+
+
+@contextlib.contextmanager
+def _keras_of_its_own():
+    """Keras' defaults, on TensorFlow, without the settings that the reader has."""
+    for name in [k for k in os.environ if k.startswith("KERAS_")]:
+        del os.environ[name]
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    with tempfile.TemporaryDirectory(prefix="lmlab-") as home:
+        os.environ["KERAS_HOME"] = home  # where keras.json would be
+        try:
+            yield
+            import keras
+        finally:
+            del os.environ["KERAS_HOME"]
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise RuntimeError(
+            f"Keras was imported before, on the backend {backend}: restart the kernel, "
+            "and begin with devices.tensorflow()"
+        )
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
 
 
 def _share_gpu(tf, gpu):

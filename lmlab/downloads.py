@@ -10,7 +10,8 @@ Settings, all environment variables (a relative folder counts from the checkout,
 a terminal and a notebook, which run in different folders, mean the same place):
 
 LMLAB_DATA     the cache, `<dataset>/<file>` below it (default: the user's cache folder)
-LMLAB_MIRROR   a folder or an http(s) URL with the same layout, asked before the public
+LMLAB_MIRROR   a folder or a URL (http, https, file) with the same layout, asked before
+               the public
 LMLAB_OFFLINE  1 = open no socket at all: an http mirror counts as network even on this
                machine (the rule stays simple); a folder as mirror is still read
 
@@ -22,6 +23,7 @@ import os
 import sys
 import time
 import urllib.parse
+import urllib.request
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +34,18 @@ ATTEMPTS = 3  # per source, when a server is busy or a download is cut
 PAUSE = 1.0  # seconds before the second attempt, doubled for the third
 TIMEOUT = (10, 30)  # seconds to connect, and to wait for the next bytes
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+NETWORK = "the network"  # what an error names in the place of a server
 
 
 class DataError(RuntimeError):
-    """A data set cannot be had; the message says why, and what to do."""
+    """A data set cannot be had; the message says why, and what to do.
+
+    tried: (place, reason) of each source that did not deliver.
+    """
+
+    def __init__(self, message, tried=()):
+        super().__init__(message)
+        self.tried = tuple(tried)
 
 
 class _SourceError(Exception):
@@ -102,7 +112,7 @@ def _fetch_file(dataset, file, sources, folder, instead):
             print(f"lmlab.data: {file.name} came from {place}", file=sys.stderr)
             print(_list(reasons, "    not from "), file=sys.stderr)
         return path
-    raise DataError(_all_failed(dataset, file, reasons, instead))
+    raise DataError(_all_failed(dataset, file, reasons, instead), reasons)
 
 
 def _cached_state(path, file):
@@ -118,16 +128,29 @@ def _cached_state(path, file):
 def _places(dataset, file, sources, reasons):
     """Yield (place, get) in order; get(temporary_path) writes the file or raises."""
     mirror, urls = os.environ.get("LMLAB_MIRROR", ""), [s + file.name for s in sources]
-    if "://" in mirror:
-        urls.insert(0, f"{mirror.rstrip('/')}/{dataset}/{file.name}")
-    elif mirror:
-        source = absolute(mirror) / dataset / file.name
+    folder = _mirror_folder(mirror)
+    if folder is not None:
+        source = folder / dataset / file.name
         yield f"mirror {source}", lambda temporary: _copy(source, temporary)
+    elif mirror:
+        urls.insert(0, f"{mirror.rstrip('/')}/{dataset}/{file.name}")
     if offline():
-        reasons.append(("the network", "LMLAB_OFFLINE is set, no server was asked"))
+        reasons.append((NETWORK, "LMLAB_OFFLINE is set, no server was asked"))
         return
     for url in urls:
         yield url, lambda temporary, url=url: _download(url, temporary, file)
+
+
+def _mirror_folder(mirror):
+    """The folder that a path or a file URL names; None for a server, or for nothing."""
+    kind, colon, rest = mirror.partition(":")
+    if colon and kind.lower() == "file":
+        host, slash, path = rest[2:].partition("/")
+        if not rest.startswith("//"):  # file:/a/folder has no place for a host
+            return absolute(urllib.request.url2pathname(rest))
+        if host in ("", "localhost"):
+            return Path(urllib.request.url2pathname(slash + path))
+    return absolute(mirror) if mirror and "://" not in mirror else None
 
 
 def _store(get, place, path, file):
@@ -249,13 +272,23 @@ def _list(reasons, bullet):
     return "\n".join(f"{bullet}{place}: {reason}" for place, reason in reasons)
 
 
-def _all_failed(dataset, file, reasons, instead):
+def not_had(what, file_name, tried, advice):
+    """The text of an error about a file that could not be had.
+
+    tried: (place, reason) of each source; advice: what the reader can do, a line each.
+    """
+    can_do = "\n".join(f"  - {line}" for line in advice)
     return (
-        f"the data set {dataset!r} is not here, and {file.name} could not be had:\n"
-        f"{_list(reasons, '  - ')}\n"
-        "What you can do:\n"
-        f'  - use "{instead}", which is embedded: it never needs a network\n'
-        f"  - with a network and LMLAB_OFFLINE unset, run once: lmlab fetch {dataset}\n"
-        f"  - set LMLAB_MIRROR to a folder or URL that has {dataset}/{file.name}\n"
-        f"  - set LMLAB_DATA to a cache that has it (now {cache_dir()})"
+        f"{what} is not here, and {file_name} could not be had:\n"
+        f"{_list(tried, '  - ')}\nWhat you can do:\n{can_do}"
     )
+
+
+def _all_failed(dataset, file, reasons, instead):
+    advice = (
+        f'use "{instead}", which is embedded: it never needs a network',
+        f"with a network and LMLAB_OFFLINE unset, run once: lmlab fetch {dataset}",
+        f"set LMLAB_MIRROR to a folder or URL that has {dataset}/{file.name}",
+        f"set LMLAB_DATA to a cache that has it (now {cache_dir()})",
+    )
+    return not_had(f"the data set {dataset!r}", file.name, reasons, advice)

@@ -36,10 +36,15 @@ def fonts():
 
 
 def style():
-    """Set lmlab's look for every figure drawn from now on."""
+    """Set lmlab's look for every figure drawn from now on.
+
+    It begins with matplotlib's defaults: a reader's matplotlibrc, with light text on
+    dark or TeX, has no part in a lesson.
+    """
     import matplotlib
     from cycler import cycler
 
+    matplotlib.rcdefaults()
     matplotlib.rcParams.update(
         {
             "font.family": fonts(),

@@ -5,6 +5,8 @@ import contextlib
 from lmlab import downloads
 from lmlab.published import KNOWN
 
+FILES = ("vocab.json", "merges.txt")
+
 
 def fetch():
     """The folder with GPT-2's vocab.json and merges.txt, fetched once.
@@ -12,22 +14,27 @@ def fetch():
     See lmlab.downloads for the cache, the mirror and LMLAB_OFFLINE; HF_ENDPOINT names
     a server in the Hub's place. Raises DataError.
     """
+    vocabulary, _ = (_file(name) for name in FILES)
+    return vocabulary.parent
+
+
+def _file(name):
+    """The path of one file, in any of the contents that it may have."""
     known = KNOWN["gpt2"]
-    (vocabulary,) = known.accepted("vocab.json")
-    merges = known.accepted("merges.txt")
+    first, *others = known.accepted(name)
+    for content in (first, *others) if others else ():
+        with contextlib.suppress(downloads.DataError):
+            return downloads.fetch("gpt2", [content], [])[0]  # the cache, or a mirror
     try:
-        (path,) = downloads.fetch("gpt2", [vocabulary], [known.source()])
-        for content in merges:
-            with contextlib.suppress(downloads.DataError):
-                downloads.fetch("gpt2", [content], [])  # from the cache or a mirror
-                return path.parent
-        downloads.fetch("gpt2", merges[:1], [known.source()])
+        return downloads.fetch("gpt2", [first], [known.source()])[0]
     except downloads.DataError as error:
-        tried = str(error).partition("What you can do:")[0]
-        raise downloads.DataError(
-            f"{tried}What you can do:\n"
-            "  - use lmlab.tokenizer.train: it needs no network\n"
-            "  - with a network and LMLAB_OFFLINE unset, ask once: it is kept\n"
-            "  - set LMLAB_MIRROR to a folder that has gpt2/vocab.json and merges.txt"
-        ) from None
-    return path.parent
+        if not error.tried:  # it came, and could not be written
+            raise
+        advice = (
+            "use lmlab.tokenizer.train: it needs no network",
+            "with a network and LMLAB_OFFLINE unset, ask once: it is kept",
+            f"set LMLAB_MIRROR to a folder or URL that has {' and '.join(FILES)} "
+            "in gpt2/",
+        )
+        text = downloads.not_had("GPT-2's vocabulary", name, error.tried, advice)
+        raise downloads.DataError(text, error.tried) from None

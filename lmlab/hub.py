@@ -62,7 +62,8 @@ def shards_of(index):
     Raises WeightsError for an index that is broken or points out of its folder.
     """
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(listed.values()))
         safe = names and all(
             Path(name).name == name and name.endswith(".safetensors") for name in names
         )
@@ -128,14 +129,14 @@ class _Model:
 
     def _from_mirror(self, file, reasons):
         accepted = self.pinned.accepted(file) if self.pinned is not None else ()
+        tried = ()
         for content in accepted:
             try:
                 return downloads.fetch(self.name, [content], [])[0]
             except downloads.DataError as error:
-                tried = str(error).partition("What you can do:")[0]
-                lines = re.findall(r"^  - (.*?): (.*)$", tried, re.MULTILINE)
-        if accepted:
-            reasons += [line for line in lines if line[0] != "the network"]
+                tried = error.tried
+        # Whether the network may be asked is the Hub's turn to say.
+        reasons += [each for each in tried if each[0] != downloads.NETWORK]
         return None
 
     def _from_hub(self, file, reasons):
@@ -146,7 +147,8 @@ class _Model:
             ("HF_HUB_OFFLINE", constants.is_offline_mode()),
         ):
             if on:
-                reasons.append(("the network", f"{switch} is set, no server was asked"))
+                reason = f"{switch} is set, no server was asked"
+                reasons.append((downloads.NETWORK, reason))
                 return None
         damaged = any(place.startswith("cache ") for place, _ in reasons)
         token = False if self.pinned else None  # a public model needs no one's name
@@ -170,20 +172,16 @@ class _Model:
         return None
 
     def _failed(self, file, reasons):
-        tried = "\n".join(f"  - {place}: {reason}" for place, reason in reasons)
-        mirror = (
-            f"\n  - set LMLAB_MIRROR to a folder or URL that has {self.name}/{file}"
-            if self.pinned
-            else ""
-        )
-        return (
-            f"the model {self.name!r} is not here, and its {file} could not be had:\n"
-            f"{tried}\nWhat you can do:\n"
-            '  - use "shipped", the small model in lmlab: it never needs a network\n'
-            "  - with a network, and LMLAB_OFFLINE and HF_HUB_OFFLINE unset, load it "
-            f"once: it is kept{mirror}\n"
-            f"  - set HF_HOME to a cache that has {self.repository} at {self.commit}"
-        )
+        advice = [
+            'use "shipped", the small model in lmlab: it never needs a network',
+            "with a network, and LMLAB_OFFLINE and HF_HUB_OFFLINE unset, load it once: "
+            "it is kept",
+            f"set HF_HOME to a cache that has {self.repository} at {self.commit}",
+        ]
+        if self.pinned:
+            mirror = f"set LMLAB_MIRROR to a folder or URL that has {self.name}/{file}"
+            advice.insert(2, mirror)
+        return downloads.not_had(f"the model {self.name!r}", file, reasons, advice)
 
 
 def matches(path, etag):

@@ -2,15 +2,13 @@
 
 import contextlib
 import ctypes
-import os
+import sys
 import threading
 from pathlib import Path
 
+from lmlab import record
+
 MIB = 2**20
-
-
-class OutOfMemory(MemoryError):
-    """The work did not fit; the message says which parameter to lower."""
 
 
 class peak_memory:
@@ -98,56 +96,57 @@ def _give_back_freed():
 def _reset_high_water():
     """Set Linux's VmHWM back to the present; False where that cannot be done."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         return True
     except OSError:
         return False
 
 
 def _status(field):
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise KeyError(field)
 
 
-@contextlib.contextmanager
-def memory_hint(parameter, value):
-    """Turn any out-of-memory error in the block into one that says what to lower.
+def hint(kind, said, parameters=None):
+    """What to do about an error that means there was not enough memory, or "".
 
-    parameter: the lesson's parameter that drives the memory, with its present value.
-    Raises OutOfMemory from the original error; other errors pass unchanged.
+    kind: the name of the error's class, said: its text, as a notebook records them.
+    parameters: the lesson's, {name: value}; those that are whole numbers are named.
     """
-    try:
-        yield
-    except Exception as error:
-        if not _is_out_of_memory(error):
-            raise
-        lower = f"lower {parameter} (now {value!r})"
-        if isinstance(value, int) and value > 1:
-            lower += f", for example to {value // 2}"
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise OutOfMemory(f"not enough memory: {lower}. It was: {first}") from error
+    if not _means_out_of_memory(kind, said):
+        return ""
+    sizes = [
+        f"{name} (now {value})"
+        for name, value in (parameters or {}).items()
+        if type(value) is int and value > 1 and name != "seed"
+    ]
+    lower = ", ".join(sizes) or "batch_size, width, and the like"
+    return (
+        f"There was not enough memory. Lower what makes arrays large ({lower}), or "
+        "close other programs; `lmlab run --jobs 1` runs one lesson at a time."
+    )
 
 
-def _is_out_of_memory(error):
-    if isinstance(error, MemoryError):  # Python's and NumPy's
-        return True
-    if type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError"):
-        return True  # torch's on a GPU, TensorFlow's
-    said = str(error).lower()
-    return "can't allocate memory" in said or "out of memory" in said
+def _means_out_of_memory(kind, said):
+    if kind.endswith("MemoryError") or kind == "ResourceExhaustedError":
+        return True  # Python's and NumPy's, torch's on a GPU; TensorFlow's
+    said = said.lower()  # torch's on a CPU, on Metal, from a kernel on a GPU
+    plain = kind in ("RuntimeError", "AcceleratorError")
+    return plain and ("can't allocate memory" in said or "out of memory" in said)
 
 
-def free_memory():
-    """Memory that can still be taken on this machine, in MiB."""
-    import psutil
+def explain_errors():
+    """In a notebook, let an error for want of memory end with what to do about it."""
+    shell = sys.modules["IPython"].get_ipython() if record.in_kernel() else None
+    if shell is None:
+        return
 
-    return psutil.virtual_memory().available / MIB
+    def show(shell, kind, error, traceback, tb_offset=None):
+        if advice := hint(kind.__name__, str(error)):
+            error.add_note(advice)
+        raised = kind, error, traceback
+        shell.showtraceback(raised, tb_offset=tb_offset, running_compiled_code=True)
 
-
-def own_memory():
-    """Resident memory of this process, in MiB."""
-    import psutil
-
-    return psutil.Process(os.getpid()).memory_info().rss / MIB
+    shell.set_custom_exc((MemoryError, RuntimeError), show)

@@ -98,9 +98,9 @@ def _build(paths, where, dropout):
 
 def _read_config(path, dropout):
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         return gpt2_format.read_config(values, path, dropout)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is not whole JSON ({error}): fetch it") from None
     except ValueError as error:
         raise WeightsError(str(error)) from None

@@ -5,6 +5,7 @@ they share with the one who asks is a port.
 """
 
 import concurrent.futures
+import functools
 import importlib.util
 import json
 import os
@@ -422,8 +423,8 @@ class TestFutures:
     def run(self, start, count, at_a_time=2):
         backend = backends.Futures(start, lambda futures: None)
         jobs = [execute.Job(str(i), Path(), Path()) for i in range(count)]
-        calls = [(_answer, (job, "text"), {}) for job in jobs]
-        done = runs._parallel(calls, None, backend=backend, pre_dispatch=at_a_time)
+        calls = [(job, functools.partial(_answer, job)) for job in jobs]
+        done = backend.results(calls, at_a_time)
         return {job.name: outcome for job, outcome, _ in done}, backend
 
     def test_every_result_once_and_nothing_is_held(self):
@@ -432,6 +433,17 @@ class TestFutures:
         assert ended.keys() == {str(i) for i in range(20)}
         assert all(outcome.status == "ok" for outcome in ended.values())
         assert backend.sent == set()
+
+    def test_an_end_before_the_end_cancels_what_is_at_work(self):
+        first, second = concurrent.futures.Future(), concurrent.futures.Future()
+        cancelled, futures = [], iter([first, second])
+        backend = backends.Futures(lambda *_: next(futures), cancelled.extend)
+        job = execute.Job("0", Path(), Path())
+        first.set_result((job, execute.Outcome("ok", 0.0), {}))
+        done = backend.results([(job, None)] * 2, 1)
+        assert next(done)[1].status == "ok"
+        done.close()
+        assert cancelled == [second]
 
     @pytest.mark.parametrize("limit", [1, 3])
     def test_at_most_so_many_at_a_time_and_none_in_this_process(self, limit):
@@ -457,7 +469,7 @@ class TestFutures:
         assert {outcome.error for outcome in ended.values()} == {"RuntimeError: closed"}
 
 
-def _answer(job, text):
+def _answer(job):
     return job, execute.Outcome("ok", 0.0), {}
 
 

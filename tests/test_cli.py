@@ -21,7 +21,7 @@ import pytest
 
 from lmlab import cli, record
 from lmlab.files import publish
-from lmlab.runner import runs
+from lmlab.runner import past_runs, runs
 
 GOOD = [
     "seed: int = 0  # the seed\nlr: float = 0.1",
@@ -243,6 +243,12 @@ class TestRun:
         assert [cell["cell"] for cell in kept["cells"]] == [1, 2, 3, 4]
         assert all(cell["seconds"] > 0 for cell in kept["cells"])
         assert kept["one_thread"] is True
+        assert kept["of_a_profile"] is True
+
+    def test_its_record_belongs_to_the_notebook_that_was_kept(self, ran):
+        for name in ("00_good.ipynb", "01_fails.failed.ipynb"):
+            (found,) = past_runs.load(ran.run / name).values()
+            assert found["versions"]["python"].startswith("3.")
 
     def test_two_at_a_time_get_one_thread_each(self, ran):
         notebook = nbformat.read(ran.run / "00_good.ipynb", 4)
@@ -282,12 +288,86 @@ def test_parameters_all_threads_and_a_folder_of_ones_choice(tmp_path):
     assert f"Results: {Path('mine', 'index.html')}" in out
     notebook = nbformat.read(tmp_path / "mine" / "00_good.ipynb", 4)
     assert notebook.cells[4].outputs[0].text.startswith("7 0.001 None None 0\n")
+    kept = json.loads((tmp_path / "mine" / "00_good.run.json").read_text("utf-8"))
+    assert kept["of_a_profile"] is False
     before = (tmp_path / "mine" / "summary.csv").read_bytes()
     code, _, err = course.lmlab(*arguments)
     assert code == 2
     assert "mine holds something already" in err
     assert (tmp_path / "mine" / "summary.csv").read_bytes() == before
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_lesson_that_needs_too_much_memory_says_what_to_lower(tmp_path):
+    too_large = [
+        "seed: int = 1\nbatch_size: int = 512\nlr: float = 0.1",
+        "import numpy as np\nnp.ones(2**40 * batch_size)",
+    ]
+    course = Course(tmp_path, _00_large=too_large)
+    code, _, err = course.lmlab("run", "-p", "batch_size=1024", "--out", "mine")
+    assert code == 1
+    assert "00_large: failed in cell In [3]: MemoryError: Unable to allocate" in err
+    assert "Lower what makes arrays large (batch_size (now 1024)), or" in err
+
+
+HOSTILE = {
+    "KERAS_BACKEND": "torch",
+    "KERAS_MAX_EPOCHS": "1",
+    "TF_USE_LEGACY_KERAS": "1",
+    "TQDM_MININTERVAL": "often",
+    "MPLBACKEND": "TkAgg",
+    "PYTHONWARNINGS": "error",
+    "PYTHONOPTIMIZE": "1",
+    "PYTHONIOENCODING": "ascii",
+    "HF_HOME": "kept",
+}
+SETTINGS = [
+    "seed: int = 0",
+    """\
+    import json, os, sys, warnings
+    from pathlib import Path
+    from lmlab import figures
+    asserted = False
+    try:
+        assert asserted
+    except AssertionError:
+        asserted = True
+    warnings.warn("no error")
+    path = Path(os.environ["MARKER"])
+    _ = path.write_text("é")
+    fig, ax = figures.new()
+    texts = ax.set_title("x").get_usetex()
+    figures.show(fig, "00-line", "a line that goes up")
+    names = [*json.loads(os.environ["HOSTILE"]), "PYTHONSTARTUP"]
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    startup = "STARTED" in os.environ
+    print(json.dumps([asserted, path.read_bytes().decode(), texts, startup, kept]))""",
+]
+
+
+def test_a_reader_who_has_settings_of_their_own_gets_the_same_lesson(tmp_path):
+    course = Course(tmp_path, _00_settings=SETTINGS)
+    home = tmp_path / "home"
+    started = "import os; os.environ['STARTED'] = '1'"
+    for name, text in (
+        (".config/matplotlib/matplotlibrc", "text.usetex : True"),
+        (".ipython/profile_default/startup/00-mine.py", started),
+        ("startup.py", started),
+    ):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    course.environment |= HOSTILE | {
+        "HOSTILE": json.dumps(HOSTILE),
+        "HOME": str(home),
+        "PYTHONSTARTUP": str(home / "startup.py"),
+    }
+    code, _, err = course.lmlab("run", "--out", "mine")
+    assert (code, err) == (0, "")
+    notebook = nbformat.read(tmp_path / "mine" / "00_settings.ipynb", 4)
+    (*_, said) = [out for out in notebook.cells[2].outputs if "text" in out]
+    kept = {"KERAS_BACKEND": "tensorflow", "HF_HOME": "kept"}
+    kept["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    assert json.loads(said.text) == [True, "é", False, False, kept]
 
 
 def test_a_lesson_that_runs_out_of_time(tmp_path):

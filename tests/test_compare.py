@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from lmlab.record import KEY
-from lmlab.runner import past_runs
+from lmlab.runner import past_runs, report
 from lmlab.runner.compare import compare, pairs
 from lmlab.runner.lessons import LessonError
 
@@ -33,6 +33,7 @@ def run(**changes):
         "device": {"device": "cpu", "threads": 1, "seed": 0},
         "versions": VERSIONS,
         "code": ["import numpy", "x = 1"],
+        "of_a_profile": True,
     } | changes
 
 
@@ -93,6 +94,47 @@ def test_each_metric_has_its_verdict(a, b, verdict, beyond):
     assert found.beyond is beyond
 
 
+AWAY = {"of_a_profile": False}
+HERE = {"seed": 0, "lr": 0.5}
+
+
+def said(a, b):
+    return compare(a, b).summary[0].removeprefix("accuracy: ").rstrip(".")
+
+
+def test_a_band_holds_at_the_settings_of_a_profile_only():
+    other = run(metrics=[metric(0.9)], parameters=HERE, **AWAY)
+    for pair in ((run(), other), (other, run())):
+        (found,) = compare(*pair).metrics
+        assert found.band == 0.02
+        usual = "A" if pair[1] is other else "B"
+        assert said(*pair).endswith(f"beyond the band of {usual}, 2.5 times it")
+    near = run(metrics=[metric(0.94)], parameters=HERE, **AWAY)
+    assert said(run(), near).endswith(
+        "within the band of A: a change of seed does as much there"
+    )
+    away = run(metrics=[metric(0.5)], parameters=HERE | {"lr": 0.6}, **AWAY)
+    (found,) = compare(other, away).metrics
+    assert (found.band, found.beyond) == (None, None)
+    assert said(other, away) == "-0.400, no band is known at these settings"
+
+
+def test_a_change_of_the_seed_alone_is_called_that_whatever_the_band():
+    away = [
+        run(metrics=[metric(value)], parameters=HERE | {"seed": seed}, **AWAY)
+        for value, seed in ((0.5, 0), (0.9, 1))
+    ]
+    assert said(*away) == "+0.400, that is what a change of seed does here"
+    usual = run(metrics=[metric(0.98)], parameters={"seed": 1, "lr": 0.1})
+    assert said(run(), usual) == (
+        "+0.030, beyond the band, 1.5 times it, though the seed alone differs"
+    )
+    other_code = run(
+        metrics=[metric(0.9)], parameters=HERE | {"seed": 1}, code=["x"], **AWAY
+    )
+    assert said(away[0], other_code) == "+0.400, no band is known at these settings"
+
+
 def test_a_run_that_failed_says_why_and_a_commit_that_is_unknown_explains_nothing():
     found = compare(run(), run(status="failed", error="ClaimError: no", commit=""))
     assert ("status", "ok", "failed") in found.rows["run"]
@@ -128,15 +170,15 @@ def test_runs_of_several_lessons_are_paired_and_strangers_refused():
 # Reading runs back.
 
 
-def notebook(path, *, injected="", facts=True):
-    """An executed notebook that states one claim and one metric."""
+def notebook(path, *, injected="", facts=True, value=0.9):
+    """An executed notebook that states one claim and one metric, of this value."""
     new = nbformat.v4
     cells = [new.new_code_cell("seed: int = 0  # the seed\nlr: float = 0.1")]
     cells[0].metadata["tags"] = ["parameters"]
     if injected:
         cells.append(new.new_code_cell(injected))
         cells[1].metadata["tags"] = ["injected-parameters"]
-    kinds = [{"kind": "claim", "text": "holds"}, {"kind": "metric"} | metric(0.9)]
+    kinds = [{"kind": "claim", "text": "holds"}, {"kind": "metric"} | metric(value)]
     outputs = [
         new.new_output("display_data", metadata={KEY: {"text": "", **kind}})
         for kind in kinds * facts
@@ -158,11 +200,94 @@ def test_a_notebook_that_papermill_ran_is_a_record_by_itself(tmp_path):
     assert not found.rows["versions"]  # it records none: not a difference
 
 
+@pytest.fixture
+def lessons(tmp_path, monkeypatch):
+    """A folder of lessons with a full profile of 07_small."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    (folder / "full.yaml").write_text("07_small:\n  lr: 0.02\n  # é\n", "utf-8")
+    monkeypatch.setenv("LMLAB_NOTEBOOKS", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("injected", "usual"),
+    [
+        ("", True),
+        ("# Parameters\nseed = 5", True),
+        ("lr = 0.1", True),
+        ("lr = 0.02\nseed = 3", True),  # the full profile
+        ("lr = 0.01", False),
+        ("lr = 0.02\nother = 3", False),
+    ],
+)
+def test_a_notebook_says_whether_it_ran_as_a_profile_does(
+    lessons, tmp_path, injected, usual
+):
+    (record,) = past_runs.load(
+        notebook(tmp_path / "07_small.later.ipynb", injected=injected)
+    ).values()
+    assert (record["lesson"], record["of_a_profile"]) == ("07_small", usual)
+
+
+def test_runs_can_be_compared_without_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMLAB_NOTEBOOKS", str(tmp_path / "nowhere"))
+    (record,) = past_runs.load(notebook(tmp_path / "07_small.ipynb")).values()
+    assert record["of_a_profile"] is True
+
+
+def recorded(path, **changes):
+    """A record beside this notebook, as a run leaves it."""
+    about = run(notebook=path.name, metrics=[metric(0.9)], **changes)
+    about["digest"] = report.digest(past_runs.read_notebook(path))
+    del about["code"]
+    place = path.with_name("07_small.run.json")
+    place.write_text(json.dumps(about), encoding="utf-8")
+    return place
+
+
+def test_a_record_is_believed_of_the_notebook_that_it_was_made_of(lessons, tmp_path):
+    path = notebook(tmp_path / "07_small.ipynb")
+    recorded(path)
+    (found,) = past_runs.load(path).values()
+    assert found["versions"] == VERSIONS
+    beside = notebook(tmp_path / "07_small.lr0.2.ipynb", injected="lr = 0.2", value=0.7)
+    (other,) = past_runs.load(beside).values()
+    assert other["metrics"] == [metric(0.7)]
+    assert other["parameters"] == {"seed": 0, "lr": 0.2}
+    assert "versions" not in other
+    assert "accuracy: -0.200, beyond the band of A, 10.0 times it." in (
+        compare(found, other).summary
+    )
+
+
+def test_a_notebook_that_was_run_again_speaks_for_itself(lessons, tmp_path):
+    path = notebook(tmp_path / "07_small.ipynb")
+    place = recorded(path)
+    notebook(path, value=0.8)
+    assert past_runs.load(path)["07_small"]["metrics"] == [metric(0.8)]
+    for of_the_run in (place, tmp_path):
+        (found,) = past_runs.load(of_the_run).values()
+        assert found["metrics"] == [metric(0.9)]  # the record speaks of its own run,
+        assert found["code"] is None  # and what is in the notebook now is not its code
+    said = compare(found, run()).summary
+    assert "The code is not compared: A's notebook is gone or has changed." in said
+
+
+def test_saving_a_notebook_again_leaves_it_its_record(lessons, tmp_path):
+    path = notebook(tmp_path / "07_small.ipynb")
+    recorded(path)
+    again = past_runs.read_notebook(path)
+    again.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
+    again.cells[0].metadata["collapsed"] = False
+    nbformat.write(again, path)
+    assert past_runs.load(path)["07_small"]["versions"] == VERSIONS
+
+
 def test_a_folder_gives_every_record_in_it_with_its_code(tmp_path):
+    digest = report.digest(nbformat.read(notebook(tmp_path / "01_a.ipynb"), 4))
     for name in ("01_a", "02_b"):
-        record = run(lesson=name, notebook=f"{name}.ipynb")
+        record = run(lesson=name, notebook=f"{name}.ipynb", digest=digest)
         (tmp_path / f"{name}.run.json").write_text(json.dumps(record))
-    notebook(tmp_path / "01_a.ipynb")
     found = past_runs.load(tmp_path)
     assert list(found) == ["01_a", "02_b"]
     assert found["01_a"]["code"] == ["x = 1"]
@@ -198,14 +323,18 @@ def lmlab(*arguments):
 
 def test_the_command_explains_a_planted_difference(tmp_path):
     folders = [tmp_path / "a", tmp_path / "b"]
-    records = [run(), run(metrics=[metric(0.5)], parameters={"seed": 0, "lr": 10.0})]
-    for folder, record in zip(folders, records):
-        folder.mkdir()
-        (folder / "07_small.run.json").write_text(json.dumps(record))
+    for folder, value, lr in zip(folders, (0.95, 0.5), (0.1, 10.0)):
+        path = folder / "07_small.ipynb"
+        recorded(notebook(path, injected=f"lr = {lr}", value=value))
+        about = json.loads((folder / "07_small.run.json").read_text("utf-8"))
+        about |= {"metrics": [metric(value)], "parameters": {"seed": 0, "lr": lr}}
+        about["of_a_profile"] = lr == 0.1
+        (folder / "07_small.run.json").write_text(json.dumps(about), "utf-8")
     done = lmlab("compare", *folders)
     assert done.returncode == 0, done.stderr
-    assert "accuracy: -0.450, beyond the band, 22.5 times it." in done.stdout
-    assert "What differs: lr (0.1 → 10.0)." in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "accuracy: -0.450, beyond the band of A, 22.5 times it." in said
+    assert "What differs: lr (0.1 → 10.0)." in said
 
 
 def test_the_command_refuses_what_is_no_run():

@@ -132,9 +132,7 @@ def test_tinyshakespeare_offline_names_what_is_embedded(monkeypatch):
     assert "lmlab fetch tinyshakespeare" in str(caught.value)
 
 
-def test_a_text_is_no_image():
-    with pytest.raises(data.DataError, match=r"corpora\.load"):
-        data.load("tinyshakespeare")
+def test_a_text_is_described_like_any_data_set():
     assert "1.1 MB to download" in data.describe("tinyshakespeare")
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 
 import numpy as np
 import pooch
@@ -173,6 +174,8 @@ def failure():
     """Return the message of the error that fetching "tiny" must raise."""
     with pytest.raises(data.DataError) as caught:
         data.fetch("tiny")
+    for place, reason in caught.value.tried:
+        assert f"{place}: {reason}" in str(caught.value)
     return str(caught.value)
 
 
@@ -247,6 +250,28 @@ def test_describe_says_size_licence_and_sources():
     assert "CC BY-SA 3.0" in text
     assert text.count("\n  from: https://") == 2
     assert "embedded, no network" in data.describe("digits")
+
+
+def test_every_registered_name_loads(monkeypatch, tmp_path):
+    contents = CONTENT | {"input.txt": b"To be, or not to be.\n" * 100}
+    for name, dataset in list(data.DATASETS.items()):
+        files = tuple(
+            data.File(
+                file.name,
+                hashlib.sha256(contents[file.name]).hexdigest(),
+                len(contents[file.name]),
+            )
+            for file in dataset.files
+        )
+        known = dataclasses.replace(dataset, files=files)
+        monkeypatch.setitem(data.DATASETS, name, known)
+        write(tmp_path / "mirror" / name, {f.name: contents[f.name] for f in files})
+    monkeypatch.setenv("LMLAB_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setenv("LMLAB_OFFLINE", "1")
+    for name in data.DATASETS:
+        assert data.load(name).name == name
+    text = data.load("tinyshakespeare")
+    assert text.train + text.validation == contents["input.txt"].decode()
 
 
 def test_registry_is_well_formed():
@@ -335,6 +360,18 @@ def test_folder_mirror_is_asked_first_and_works_offline(
     assert len(data.load("tiny").y_train) == 50
     assert server.log == []
     assert cache_holds() == set(CONTENT)
+
+
+@pytest.mark.parametrize("start", ["file://", "file://localhost", "file:", "FILE://"])
+def test_a_file_url_is_a_folder_and_works_offline(
+    server, tiny, monkeypatch, tmp_path, start
+):
+    folder = tmp_path / "a mirror, ü"
+    write(folder / "tiny", CONTENT)
+    monkeypatch.setenv("LMLAB_MIRROR", start + urllib.parse.quote(str(folder)))
+    monkeypatch.setenv("LMLAB_OFFLINE", "1")
+    assert len(data.load("tiny").y_train) == 50
+    assert server.log == []
 
 
 def test_loopback_is_reached_without_a_proxy(tiny, monkeypatch):
@@ -465,7 +502,9 @@ def test_all_sources_fail_in_one_clear_error(server, monkeypatch, capsys, tmp_pa
     assert capsys.readouterr().err == ""  # the error says it all, once
 
 
-@pytest.mark.parametrize("mirror", ["ftp://127.0.0.1/x", "http://[", "http:///x"])
+@pytest.mark.parametrize(
+    "mirror", ["ftp://127.0.0.1/x", "http://[", "http:///x", "file://server/x"]
+)
 def test_nonsense_as_mirror_is_a_reason_like_any_other(
     tiny, monkeypatch, capsys, mirror
 ):

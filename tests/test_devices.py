@@ -162,6 +162,45 @@ def test_tensorflow_is_silent_and_off_the_gpu():
     assert done.stderr == "still here\n"
 
 
+HOSTILE = {
+    "KERAS_BACKEND": "torch",
+    "KERAS_MAX_EPOCHS": "1",
+    "TF_USE_LEGACY_KERAS": "1",
+}
+CHECK_KERAS = """
+from lmlab import devices
+tf = devices.tensorflow()
+import keras
+assert keras.backend.backend() == "tensorflow"
+assert keras.config.floatx() == "float32", keras.config.floatx()
+assert keras.config.epsilon() == 1e-7
+assert keras.config.image_data_format() == "channels_last"
+assert keras.config.max_epochs() is None
+assert tf.keras.__version__ == keras.__version__
+"""
+
+
+def test_keras_has_its_defaults_whatever_the_reader_has_set(tmp_path):
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text(
+        '{"backend": "torch", "floatx": "float64", "epsilon": 0.1,'
+        ' "image_data_format": "channels_first"}'
+    )
+    env = os.environ | HOSTILE | {"HOME": str(tmp_path)}
+    run = [sys.executable, "-c", CHECK_KERAS]
+    done = subprocess.run(run, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_keras_on_another_backend_is_refused(monkeypatch):
+    devices.tensorflow()
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(RuntimeError, match=r"backend torch: restart the kernel"):
+        devices.tensorflow()
+
+
 def test_nested_tensors_move_and_the_rest_is_kept():
     Batch = collections.namedtuple("Batch", "x y")
     batch = {"a": [torch.ones(2), 3], "b": Batch(torch.ones(1), ("text", None))}

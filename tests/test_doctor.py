@@ -79,6 +79,7 @@ class TestMachine:
         finding = only(doctor.device())
         assert not finding.good
         assert "tpu" in finding.text
+        assert finding.advice.startswith("unset LMLAB_DEVICE, or set it to cuda, mps")
 
     def test_device_and_precision_with_their_reasons(self, monkeypatch):
         monkeypatch.setenv("LMLAB_DEVICE", "cpu")
@@ -103,15 +104,17 @@ class TestMachine:
     def test_a_full_disk(self, tmp_path, monkeypatch):
         usage = SimpleNamespace(free=2**29)
         monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
-        finding = doctor._room("disk", tmp_path / "not" / "yet", "clean up")
+        finding = doctor._room("disk", tmp_path / "not" / "yet", "name another")
         assert not finding.good
+        assert finding.advice == "free some space, or name another"
         assert finding.text.startswith("0.5 GiB free")
 
     def test_a_place_that_cannot_be_written(self, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")
-        finding = doctor._room("disk", tmp_path / "file" / "runs", "clean up")
+        finding = doctor._room("disk", tmp_path / "file" / "runs", "name another")
         assert not finding.good
-        assert "is a file" in finding.text
+        assert f"{tmp_path / 'file'} is none" in finding.text
+        assert finding.advice == "name another"  # the file may be the reader's own
 
         def refuse(**_):
             raise PermissionError(13, "Permission denied")
@@ -120,6 +123,39 @@ class TestMachine:
         finding = doctor._room("disk", tmp_path, "clean up")
         assert not finding.good
         assert "Permission denied" in finding.text
+
+    @pytest.mark.parametrize(
+        ("variables", "advice"),
+        [
+            ({"HOME": "/dev/null"}, "set LMLAB_DATA (or HOME) to another folder"),
+            ({"LMLAB_DATA": "/dev/null/data"}, "set LMLAB_DATA to another folder"),
+        ],
+    )
+    def test_a_home_that_is_no_folder_names_the_variable_to_set(
+        self, monkeypatch, variables, advice
+    ):
+        for name in ("LMLAB_DATA", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        room, _ = doctor.cache()
+        assert not room.good
+        assert "/dev/null is none" in room.text
+        assert room.advice == advice
+
+    def test_lessons_that_are_elsewhere_and_no_place_for_temporary_files(
+        self, monkeypatch, tmp_path
+    ):
+        def nowhere():
+            raise FileNotFoundError(2, "No usable temporary directory found")
+
+        monkeypatch.setenv("LMLAB_NOTEBOOKS", str(tmp_path / "gone"))
+        monkeypatch.setattr(doctor.tempfile, "gettempdir", nowhere)
+        runs, temporary = doctor.disk()
+        assert not runs.good
+        assert not temporary.good
+        assert runs.advice.startswith("set LMLAB_NOTEBOOKS")
+        assert temporary.advice == "set TMPDIR to another folder"
 
     def test_nothing_is_made_by_looking(self, tmp_path):
         assert doctor._room("disk", tmp_path / "a" / "b", "").good
@@ -158,6 +194,35 @@ class TestKernel:
         assert finding.good is good
 
 
+class TestSettings:
+    def test_none_that_matter(self, tmp_path):
+        finding = only(doctor.settings({"HF_HOME": "x", "LMLAB_DATA": "y"}, tmp_path))
+        assert finding.good
+        assert finding.text.startswith("no setting of another tool")
+
+    def test_those_that_lessons_leave_out_and_those_that_count_in_jupyter(
+        self, tmp_path
+    ):
+        files = (".keras/keras.json", ".config/matplotlib/matplotlibrc")
+        files += (".ipython/profile_default/startup/00-mine.py",)
+        for name in files:
+            (tmp_path / name).parent.mkdir(parents=True)
+            (tmp_path / name).write_text("")
+        variables = {"KERAS_BACKEND": "torch", "PYTHONWARNINGS": "error"}
+        everywhere, by_run = doctor.settings(variables, tmp_path)
+        assert everywhere.text == (
+            "left out of lessons: KERAS_BACKEND, ~/.keras/keras.json, "
+            "~/.config/matplotlib/matplotlibrc"
+        )
+        assert by_run.text == (
+            "`lmlab run` leaves out PYTHONWARNINGS, "
+            "~/.ipython/profile_default/startup/00-mine.py; in Jupyter they count"
+        )
+
+    def test_a_home_that_is_no_folder(self):
+        assert only(doctor.settings({}, "/dev/null")).good
+
+
 class TestReport:
     def run(self, monkeypatch, capsys, findings):
         monkeypatch.setattr(doctor, "examine", lambda: findings)
@@ -186,11 +251,11 @@ class TestReport:
             yield
 
         quick = ("python", "packages", "memory", "disk", "cache", "kernel", "jupyter")
-        for name in quick:
+        for name in (*quick, "settings"):
             monkeypatch.setattr(doctor, name, lambda name=name: [name])
         monkeypatch.setattr(doctor, "device", device)
         found = list(doctor.examine())
-        assert len(found) == 8
+        assert len(found) == 9
         assert found[2].subject == "device"
         assert "RuntimeError: broken torch" in found[2].text
 

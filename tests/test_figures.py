@@ -66,6 +66,30 @@ def test_a_checkout_that_is_only_to_be_read_ends_no_lesson(
         figures.show(draw(), "99-line", "a line that rises and falls")
 
 
+DARK = {
+    "text.usetex": True,
+    "text.color": "white",
+    "axes.labelcolor": "white",
+    "axes.facecolor": "black",
+    "savefig.bbox": "tight",
+    "font.size": 30,
+}
+
+
+def test_a_readers_own_style_is_not_drawn_in(folder):
+    import matplotlib
+
+    figures.show(draw(), "99-line", "a line that rises and falls")
+    usual = (folder / "99-line.png").read_bytes()
+    with matplotlib.rc_context(DARK):
+        fig = draw()
+        label = fig.axes[0].set_xlabel("x")
+        assert (label.get_usetex(), label.get_color()) == (False, "black")
+        label.set_text("")
+        figures.show(fig, "99-line", "a line that rises and falls")
+    assert (folder / "99-line.png").read_bytes() == usual
+
+
 def test_the_colours_can_be_told_apart():
     from matplotlib.colors import to_rgb
 

@@ -266,9 +266,10 @@ def test_a_config_that_is_broken(folder):
     rewrite(folder, config=lambda values: values.pop("n_embd"))
     with pytest.raises(WeightsError, match=r"config\.json lacks n_embd"):
         pretrained.load(folder)
-    (folder / "config.json").write_text('{"n_embd": ')
-    with pytest.raises(WeightsError, match=r"config\.json is not whole JSON"):
-        pretrained.load(folder)
+    for content in (b'{"n_embd": ', b'{"about": "caf\xe9"}'):
+        (folder / "config.json").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"config\.json is not whole JSON"):
+            pretrained.load(folder)
     (folder / "config.json").write_text("[]")
     with pytest.raises(WeightsError, match="holds no configuration"):
         pretrained.load(folder)

@@ -1,5 +1,6 @@
 """The house rules that a reader relies on: one list of versions, a light import."""
 
+import ast
 import importlib.metadata
 import re
 import shutil
@@ -109,6 +110,72 @@ def test_importing_lmlab_imports_nothing_else():
     )
     out = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert out == "['lmlab']\n"
+
+
+TEXT_CALLS = {"open", "read_text", "write_text", "run", "check_output", "Popen"}
+
+
+def left_to_the_system(source):
+    """The lines of the calls that read or write text in whatever the system encodes."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        if name not in TEXT_CALLS or "encoding" in given:
+            continue
+        if is_text(node, name, given):
+            found.append(node.lineno)
+    return found
+
+
+def is_text(node, name, given):
+    """Whether a call has to do with text rather than bytes."""
+    if name in ("read_text", "write_text"):
+        positional = len(node.args) > (name == "write_text")
+        return not positional  # the encoding may stand without its name
+    if name != "open":
+        return bool({"text", "universal_newlines"} & given.keys())
+    of_a_path = isinstance(node.func, ast.Attribute)
+    mode = [*node.args[not of_a_path :][:1], *(given[x] for x in given if x == "mode")]
+    if not mode:
+        return True
+    if not (isinstance(mode[0], ast.Constant) and isinstance(mode[0].value, str)):
+        return not of_a_path  # Image.open(file), and the like, open no text
+    return "b" not in mode[0].value
+
+
+def test_no_text_is_read_or_written_in_the_systems_encoding():
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for path in ROOT.glob("lmlab/**/*.py")
+        if (lines := left_to_the_system(path.read_text(encoding="utf-8")))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "noticed"),
+    [
+        ("path.read_text()", True),
+        ("path.read_text(encoding='utf-8')", False),
+        ("path.read_text('utf-8')", False),
+        ("path.write_text(text)", True),
+        ("path.open()", True),
+        ("path.open('x')", True),
+        ("path.open('xb')", False),
+        ("open(path)", True),
+        ("open(path, 'w', encoding='utf-8')", False),
+        ("open(path, mode='w')", True),
+        ("open(path, 'rb+')", False),
+        ("Image.open(drawn)", False),
+        ("subprocess.run(command, text=True)", True),
+        ("subprocess.run(command)", False),
+    ],
+)
+def test_an_encoding_that_is_left_to_the_system_is_noticed(call, noticed):
+    assert bool(left_to_the_system(call)) is noticed
 
 
 # Models written in torch import it; nothing else does, nor do others import these.

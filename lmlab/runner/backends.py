@@ -1,27 +1,29 @@
 """Run jobs on the workers of a cluster, which share no folder with this machine.
 
-joblib hands the work out, through the backend below: its own one for Dask waits for
-ever when a worker is killed, and Ray's gives nothing back before everything is done.
-A job travels with its notebook's text, and its results come back as bytes.
+The work is handed out below: joblib's way to Dask waits for ever when a worker is
+killed, and Ray's gives nothing back before everything is done. A job travels with its
+notebook's text, and its results come back as bytes.
 """
 
+import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
+import queue
 import tempfile
 import threading
 from pathlib import Path
 
-from joblib.parallel import ParallelBackendBase
-
 from lmlab.runner import kernels
 from lmlab.runner.execute import Outcome, execute
+from lmlab.runner.interrupts import held_back
 
 PULSE_SECONDS = 1.0  # between two looks whether a run is still wanted
 
 
-class Futures(ParallelBackendBase):
-    """A joblib backend over anything that turns a call into a future.
+class Futures:
+    """Runs jobs over anything that turns a call into a future.
 
     start(call, name) returns the future, with result() and add_done_callback;
     cancel(futures) ends what still runs. at_a_time: how many can run, if that is
@@ -29,51 +31,46 @@ class Futures(ParallelBackendBase):
     others go on.
     """
 
-    supports_retrieve_callback = True
-
     def __init__(self, start, cancel, at_a_time=None):
-        super().__init__(nesting_level=0)
         self.start, self.cancel, self.at_a_time = start, cancel, at_a_time
         self.sent = set()
 
-    def effective_n_jobs(self, n_jobs):
-        """2, for joblib would run the jobs right here if it were 1.
+    def results(self, calls, at_a_time):
+        """Yield what each call returns, as it comes: (job, Outcome, files).
 
-        How many are sent at a time is decided by joblib's pre_dispatch.
+        calls: pairs of a job and a function of no argument; at most so many of them
+        are at work at a time. Those that are when this is closed are cancelled.
         """
-        return 2
-
-    def submit(self, func, callback):
-        """Send one job; the callback gets it and its future."""
-        ((_, (job, _), _),) = func.items
-
-        def done(future):
-            self.sent.discard(future)  # or the cluster would keep its result
-            callback((job, future))
-
+        waiting, ended = iter(calls), queue.SimpleQueue()
         try:
-            future = self.start(func, job.name)
+            for job, call in itertools.islice(waiting, at_a_time):
+                self._send(job, call, ended)
+            while self.sent:
+                job, future = ended.get()
+                self.sent.discard(future)  # or the cluster would keep its result
+                for following in itertools.islice(waiting, 1):
+                    self._send(*following, ended)
+                yield _result(job, future)
+        finally:
+            with contextlib.suppress(Exception):  # the cluster itself may be gone
+                self.cancel(list(self.sent))
+
+    def _send(self, job, call, ended):
+        with held_back():  # or what was just started might not be cancelled
+            try:
+                future = self.start(call, job.name)
+            except Exception as error:
+                future = concurrent.futures.Future()
+                future.set_exception(error)
             self.sent.add(future)
-            future.add_done_callback(done)
-        except Exception as error:
-            # In a thread: the callback sends the next job, which may fail as well.
-            future = concurrent.futures.Future()
-            future.set_exception(error)
-            threading.Thread(target=done, args=(future,)).start()
-        return future
+        future.add_done_callback(lambda future: ended.put((job, future)))
 
-    def retrieve_result_callback(self, out):
-        """The batch of one result."""
-        job, future = out
-        try:
-            return future.result()
-        except BaseException as error:  # a cancelled future's is no Exception
-            return [(job, Outcome("failed", 0.0, _why(error)), {})]
 
-    def abort_everything(self, ensure_ready=True):
-        """End the runs that are not done."""
-        with contextlib.suppress(Exception):  # the cluster itself may be gone
-            self.cancel(list(self.sent))
+def _result(job, future):
+    try:
+        return future.result()
+    except (Exception, asyncio.CancelledError) as error:
+        return job, Outcome("failed", 0.0, _why(error)), {}
 
 
 def _why(error):

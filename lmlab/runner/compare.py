@@ -1,7 +1,12 @@
 """Say what differs between two runs of a lesson, and whether chance explains it.
 
-A metric's difference is judged against the band that
-the lesson declares with `record.metric(..., band=)`.
+A metric's difference is judged against the band that the lesson declares with
+`record.metric(..., band=)`: how far apart two runs lie that differ in their seed. It
+was measured at the parameters of a profile, and says nothing about others: with ten
+times the learning rate the seed may matter ten times as much. So a run's band counts
+only if its parameters, the seed apart, are those of the quick or the full profile.
+One such run is enough: the question is then whether the other one, changed as it is,
+still lies where a change of seed would have put it. Where neither is, no band is known.
 """
 
 import difflib
@@ -26,6 +31,8 @@ class Metric:
     difference: float | None
     band: float | None
     digits: int
+    holds: str = "AB"  # the runs whose settings are those at which bands are measured
+    seed_alone: bool = False  # nothing that was recorded differs but the seed
 
     @property
     def beyond(self):
@@ -50,13 +57,22 @@ class Metric:
             return "not a finite number in both"
         if self.difference == 0:
             return "the same"
+        if self.band is None and self.seed_alone:
+            return "that is what a change of seed does here"
         if self.band is None:
-            return "the lesson declares no band"
+            known = "the lesson declares no band"
+            return known if self.holds else "no band is known at these settings"
+        return self._against_the_band()
+
+    def _against_the_band(self):
+        of, there = ("", "") if self.holds == "AB" else (f" of {self.holds}", " there")
         if not self.beyond:
-            return "within the band: a change of seed does as much"
+            return f"within the band{of}: a change of seed does as much{there}"
         if not self.band:
-            return "beyond the band, which is 0: no seed moves it"
-        return f"beyond the band, {abs(self.difference) / self.band:.1f} times it"
+            return f"beyond the band{of}, which is 0: no seed moves it{there}"
+        times = f"{abs(self.difference) / self.band:.1f} times it"
+        yet = ", though the seed alone differs" if self.seed_alone else ""
+        return f"beyond the band{of}, {times}{yet}"
 
 
 @dataclass
@@ -69,6 +85,7 @@ class Comparison:
     claims_only_a: list[str] = field(default_factory=list)
     claims_only_b: list[str] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
+    code_unknown: str = ""  # the runs whose code is not known
 
     @property
     def causes(self):
@@ -89,7 +106,13 @@ class Comparison:
         if self.metrics and not moved:
             said.append("Every metric that is in both runs is the same.")
         causes = "; ".join(self.causes)
-        return [*said, f"What differs: {causes or 'nothing that was recorded'}."]
+        said.append(f"What differs: {causes or 'nothing that was recorded'}.")
+        if self.code_unknown:
+            whose = " and ".join(f"{run}'s" for run in self.code_unknown)
+            said.append(
+                f"The code is not compared: {whose} notebook is gone or has changed."
+            )
+        return said
 
 
 def pairs(a, b):
@@ -119,7 +142,21 @@ def compare(a, b):
         [text for key, text in here.items() if key not in there]
         for here, there in (claims, reversed(claims))
     ]
-    return Comparison(a["lesson"], rows, _metrics(a, b), *only, code=_changed(a, b))
+    found = Comparison(a["lesson"], rows, [], *only, code=_changed(a, b))
+    found.code_unknown = _which(a, b, lambda run: run.get("code") is None)
+    found.metrics = _metrics(a, b, _seed_alone(found))
+    return found
+
+
+def _which(a, b, true):
+    """The names of the runs of which it is true: "", "A", "B" or "AB"."""
+    return "".join(name for name, run in (("A", a), ("B", b)) if true(run))
+
+
+def _seed_alone(comparison):
+    parameters = [name for name, *_ in comparison.rows["parameters"]]
+    known = not comparison.code_unknown and len(comparison.causes) == 1
+    return known and parameters == ["seed"]
 
 
 def _run(record):
@@ -147,23 +184,30 @@ def _without_value(text):
     return re.sub(r" \S+ in \[", " in [", text)
 
 
-def _metrics(a, b):
+def _metrics(a, b, seed_alone):
     found = [{metric["name"]: metric for metric in x["metrics"]} for x in (a, b)]
+    holds = _which(a, b, lambda run: run["of_a_profile"])
     return [
-        _metric(name, *(x.get(name) for x in found)) for name in found[0] | found[1]
+        _metric(name, *(x.get(name) for x in found), holds, seed_alone)
+        for name in found[0] | found[1]
     ]
 
 
-def _metric(name, a, b):
+def _metric(name, a, b, holds, seed_alone):
     values = [float(x["value"]) if x else None for x in (a, b)]
     usable = all(value is not None and math.isfinite(value) for value in values)
-    bands = [x["band"] for x in (a, b) if x and x.get("band") is not None]
+    declared = [
+        x.get("band") if x and run in holds else None for run, x in zip("AB", (a, b))
+    ]
+    bands = [band for band in declared if band is not None]
     return Metric(
         name,
         *values,
         difference=values[1] - values[0] if usable else None,
         band=max(bands, default=None),
         digits=(a or b)["digits"],
+        holds=holds,
+        seed_alone=seed_alone,
     )
 
 

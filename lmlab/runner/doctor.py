@@ -30,7 +30,8 @@ class Finding:
 
 def examine():
     """All findings, in the order of the report."""
-    for check in (python, packages, device, memory, disk, cache, kernel, jupyter):
+    checks = (python, packages, device, memory, disk, cache, kernel, jupyter, settings)
+    for check in checks:
         try:
             yield from check()
         except Exception as error:  # a broken package must not hide the other lines
@@ -109,7 +110,7 @@ def device():
     from lmlab import devices
     from lmlab.threads import thread_count
 
-    advice = "see LMLAB_DEVICE and CUDA_VISIBLE_DEVICES"
+    advice = f"unset LMLAB_DEVICE, or set it to {', '.join(devices.DEVICES)} or auto"
     try:
         chosen, reason = devices.choose_device()
         precision, why = devices.choose_precision(device=chosen)
@@ -138,10 +139,18 @@ def disk():
     """Room and permission where runs and temporary files go."""
     from lmlab.runner import lessons
 
-    advice = "free some space, or use --out"
-    yield _room("disk, runs", lessons.folder().parent / "runs", advice)
-    advice = "free some space, or set TMPDIR"
-    yield _room("disk, temporary files", Path(tempfile.gettempdir()), advice)
+    try:
+        runs = lessons.folder().parent / "runs"
+    except lessons.LessonError as error:
+        advice = "set LMLAB_NOTEBOOKS to the folder of the lessons, or unset it"
+        yield Finding("disk, runs", False, str(error), advice)
+    else:
+        yield _room("disk, runs", runs, "name another folder with --out")
+    subject, advice = "disk, temporary files", "set TMPDIR to another folder"
+    try:
+        yield _room(subject, Path(tempfile.gettempdir()), advice)
+    except FileNotFoundError as error:  # none of the usual ones will do
+        yield Finding(subject, False, error.strerror, advice)
 
 
 def cache():
@@ -149,7 +158,8 @@ def cache():
     from lmlab import data
 
     place = Path(data.cache_dir())
-    yield _room("disk, data", place, "free some space, or set LMLAB_DATA")
+    decides = "LMLAB_DATA" if os.environ.get("LMLAB_DATA") else "LMLAB_DATA (or HOME)"
+    yield _room("disk, data", place, f"set {decides} to another folder")
     held = [name for name, entry in data.DATASETS.items() if entry.files]
     here = [name for name in held if _complete(place / name, data.DATASETS[name])]
     absent = [name for name in held if name not in here]
@@ -167,18 +177,23 @@ def _complete(folder, dataset):
     )
 
 
-def _room(subject, place, advice):
-    """Whether files can be written to the place: it, or its nearest parent, now."""
+def _room(subject, place, elsewhere):
+    """Whether files can be written to the place: it, or its nearest parent, now.
+
+    elsewhere: what to do to have another place.
+    """
     there = next(path for path in [place, *place.parents] if path.exists())
     if not there.is_dir():
-        return Finding(subject, False, f"{there} is a file", f"remove it, or {advice}")
+        text = f"there can be no folder {place}: {there} is none"
+        return Finding(subject, False, text, elsewhere)
     try:
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free / 2**30
     except OSError as error:
         text = f"{place} cannot be written to: {error.strerror}"
-        return Finding(subject, False, text, advice)
-    return Finding(subject, free >= DISK_GIB, f"{free:.1f} GiB free in {place}", advice)
+        return Finding(subject, False, text, elsewhere)
+    text, advice = f"{free:.1f} GiB free in {place}", f"free some space, or {elsewhere}"
+    return Finding(subject, free >= DISK_GIB, text, advice)
 
 
 def kernel():
@@ -218,3 +233,17 @@ def jupyter(find=None):
     text = "python3 is this Python" if good else f"python3 is another Python: {found}"
     advice = f"{sys.executable} -m ipykernel install --sys-prefix, or use `lmlab run`"
     yield Finding("jupyter", good, text, advice)
+
+
+def settings(environment=None, home=None):
+    """Settings of tools that lessons leave out, and those that count in Jupyter."""
+    from lmlab.runner import tool_settings
+
+    everywhere, by_run = tool_settings.found(environment, home)
+    if everywhere:
+        yield Finding("settings", True, f"left out of lessons: {', '.join(everywhere)}")
+    if by_run:
+        text = f"`lmlab run` leaves out {', '.join(by_run)}; in Jupyter they count"
+        yield Finding("settings", True, text)
+    if not everywhere and not by_run:
+        yield Finding("settings", True, "no setting of another tool that would matter")

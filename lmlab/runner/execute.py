@@ -18,6 +18,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from lmlab import memory
 from lmlab.runner import kernels
 
 START_SECONDS = 60  # for a kernel to answer, on a busy machine
@@ -111,7 +112,7 @@ def _run(job, progress, started):
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from lmlab.runner.lessons import read_notebook
+    from lmlab.runner.lessons import assigned, read_notebook
 
     for noisy in ("papermill", "traitlets", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -136,6 +137,9 @@ def _run(job, progress, started):
         papermill.execute_notebook(source, None, job.parameters, **options)
     except PapermillExecutionError as error:
         message = f"{error.ename}: {error.evalue}".rstrip(": ")
+        values = assigned(source) | job.parameters
+        if advice := memory.hint(error.ename, error.evalue, values):
+            message += f"\n{advice}"
         from_there = _from_where_it_raised(error)
         return progress.outcome("failed", message, error.exec_count, from_there)
     except (CellTimeoutError, RuntimeError) as error:
@@ -173,7 +177,8 @@ class _Progress:
 
     def _report(self):
         with contextlib.suppress(OSError):
-            self.job.status.write_text(f"{self.done} {len(self.code)}")
+            done = f"{self.done} {len(self.code)}"
+            self.job.status.write_text(done, encoding="utf-8")
 
     def outcome(self, status, error, number=None, source=None):
         if source is None and self.current is not None:

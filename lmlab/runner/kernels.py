@@ -1,6 +1,7 @@
 """The kernel that a lesson runs in: this Python, clean, marked, and its end explained.
 
-A user's kernelspecs, start-up files and runtime folder have no part in it.
+A user's kernelspecs, start-up files, runtime folder and settings of tools
+(lmlab.runner.tool_settings) have no part in it.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import signal
 import sys
 
 from lmlab import threads
-from lmlab.runner import kernel_sets
+from lmlab.runner import kernel_sets, tool_settings
 
 MARK = "LMLAB_RUN"  # the variable that names the run to each of its processes
 
@@ -47,7 +48,7 @@ def manager(job):
         async def is_alive(self):
             code = await self.provisioner.poll() if self.provisioner else None
             if code is not None:
-                job.exit.write_text(str(code))
+                job.exit.write_text(str(code), encoding="utf-8")
             return await super().is_alive()
 
     return Kernel
@@ -64,17 +65,16 @@ def _is_setting(name):
 
 
 def _environment(job, inherited):
-    environment = dict(inherited)
+    environment = tool_settings.without(inherited)
     if job.environment is not None:  # asked for by another process, perhaps far away
         for name in filter(_is_setting, inherited):
-            del environment[name]
+            environment.pop(name, None)
         environment |= job.environment
     environment |= {
         MARK: job.mark or str(job.scratch),
         "LMLAB_FIGURES": str(job.figures),
         "LMLAB_PROGRESS": "0",
-        # The user's IPython start-up files are not part of a lesson.
-        "IPYTHONDIR": str(job.scratch / "ipython"),
+        **tool_settings.own(job.scratch),
     }
     if job.one_thread:
         environment |= dict.fromkeys(threads.VARIABLES, "1")
@@ -96,11 +96,12 @@ def end(marks):
 
 def why_dead(job):
     """What is known about the end of the kernel's process."""
-    code = int(job.exit.read_text()) if job.exit.exists() else 0
+    code = int(job.exit.read_text(encoding="utf-8")) if job.exit.exists() else 0
     if code == -signal.SIGKILL:
         return "it was killed from outside (SIGKILL), often for want of memory"
     if code < 0:
         return f"it crashed ({signal.Signals(-code).name})"
-    said = job.log.read_text(errors="replace").split("\n") if job.log.exists() else []
+    said = job.log.read_bytes() if job.log.exists() else b""
+    said = said.decode("utf-8", errors="replace").split("\n")
     last = next((line for line in reversed(said) if line.strip()), "it said nothing")
     return f"exit code {code}: {last.strip()}"

@@ -1,5 +1,6 @@
 """Find the lessons, by number or name, and hand out copies of them."""
 
+import ast
 import difflib
 import os
 from dataclasses import dataclass
@@ -104,6 +105,22 @@ def read_notebook(path):
     except Exception as error:  # nbformat's own are of many kinds
         message = f"{path.stem} is not a readable notebook: {error}"
         raise LessonError(message) from None
+
+
+def assigned(notebook, tag="parameters"):
+    """{name: value} of what the code cells with this tag assign, literals all."""
+    values = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and tag in cell.metadata.get("tags", []):
+            values |= _literals(cell.source)
+    return values
+
+
+def _literals(source):
+    for node in ast.parse(source).body:
+        target = getattr(node, "target", None) or getattr(node, "targets", [None])[0]
+        if isinstance(target, ast.Name):
+            yield target.id, ast.literal_eval(node.value)
 
 
 def start(lesson):

@@ -114,10 +114,14 @@ def settings(lessons, profile="quick", assignments=()):
     return values
 
 
+def _profile_file():
+    return folder() / "full.yaml"
+
+
 def _full_profile():
     import yaml
 
-    path = folder() / "full.yaml"
+    path = _profile_file()
     try:
         profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
@@ -126,6 +130,21 @@ def _full_profile():
     if not all(isinstance(entry, dict) for entry in entries):
         raise LessonError(f"{path.name} must map each lesson to its parameters.")
     return {str(name): chosen for name, chosen in profile.items()}
+
+
+def of_a_profile(name, defaults, values):
+    """Whether the values are those of a profile, whatever the seed.
+
+    name: the lesson's, as full.yaml has it; defaults: the quick profile. What a lesson
+    declares about chance, the band of a metric, was measured at these settings.
+    """
+    try:
+        there = _profile_file().is_file()
+    except LessonError:  # lmlab without its checkout, which can compare all the same
+        there = False
+    full = _full_profile().get(name, {}) if there else {}
+    profiles = defaults, defaults | full
+    return any(values | {"seed": 0} == each | {"seed": 0} for each in profiles)
 
 
 def split(assignment):

@@ -1,11 +1,10 @@
 """Read a past run back, from its records or from nothing but an executed notebook."""
 
-import ast
 import json
 from pathlib import Path
 
-from lmlab.runner import report
-from lmlab.runner.lessons import LessonError, folder, read_notebook
+from lmlab.runner import parameters, report
+from lmlab.runner.lessons import LessonError, assigned, folder, read_notebook
 
 HINT = "Give a run's folder (runs/latest, say), its .run.json, or an executed .ipynb."
 
@@ -13,6 +12,9 @@ HINT = "Give a run's folder (runs/latest, say), its .run.json, or an executed .i
 def load(place):
     """The records of a run, {lesson: record}, from its folder, record or notebook.
 
+    A notebook speaks for itself: the record beside it is used only if it was made of
+    this very code and these outputs. A record has "code", the lesson's lines, None
+    where they are not known; and "of_a_profile", see `parameters.of_a_profile`.
     Raises LessonError, saying what is needed, when there is no run there.
     """
     path = Path(place)
@@ -32,8 +34,7 @@ def load(place):
     elif path.name.endswith(".run.json"):
         found = [_record(path)]
     elif path.suffix == ".ipynb":
-        beside = path.with_name(path.name.split(".")[0] + ".run.json")
-        found = [_record(beside) if beside.exists() else _from_notebook(path)]
+        found = [_of_notebook(path)]
     else:
         raise LessonError(f"{place} is not a run. {HINT}")
     return {record["lesson"]: record for record in found}
@@ -45,31 +46,33 @@ def _record(path):
         record["lesson"], record["parameters"], record["metrics"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LessonError(f"The record {path} cannot be read: {error!r}") from None
-    notebook = path.parent / record["notebook"] if record.get("notebook") else None
-    there = notebook is not None and notebook.exists()
-    return record | {"code": _code(read_notebook(notebook)) if there else None}
+    code, place = None, path.parent / (record.get("notebook") or "")
+    if place.is_file() and _belongs(record, notebook := read_notebook(place)):
+        code = _code(notebook)
+    return {"of_a_profile": False} | record | {"code": code}
 
 
-def _from_notebook(path):
-    """A record of what an executed notebook says of itself."""
-    notebook = read_notebook(path)
+def _belongs(record, notebook):
+    return record.get("digest") == report.digest(notebook)
+
+
+def _of_notebook(path):
+    """The record of an executed notebook: that of its run, or what it says itself."""
+    notebook, lesson = read_notebook(path), path.name.split(".")[0]
+    beside = path.with_name(f"{lesson}.run.json")
+    if beside.exists() and _belongs(record := _record(beside), notebook):
+        return record | {"code": _code(notebook)}
     facts = report.facts(notebook)
     if not facts["claims"] and not facts["metrics"]:
         raise LessonError(f"{path} states no claim and no metric: has it been run?")
-    values = {}
-    for tag in ("parameters", "injected-parameters"):
-        for cell in _cells(notebook):
-            if tag in cell.metadata.get("tags", []):
-                values |= _literals(cell.source)
-    about = {"lesson": path.stem, "parameters": values, "code": _code(notebook)}
-    return facts | about
-
-
-def _literals(source):
-    for node in ast.parse(source).body:
-        target = getattr(node, "target", None) or getattr(node, "targets", [None])[0]
-        if isinstance(target, ast.Name):
-            yield target.id, ast.literal_eval(node.value)
+    defaults = assigned(notebook)
+    values = defaults | assigned(notebook, "injected-parameters")
+    return facts | {
+        "lesson": lesson,
+        "parameters": values,
+        "of_a_profile": parameters.of_a_profile(lesson, defaults, values),
+        "code": _code(notebook),
+    }
 
 
 def _cells(notebook):

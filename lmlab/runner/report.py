@@ -6,8 +6,10 @@ elsewhere, and no folder or name of the machine that made them.
 
 import base64
 import csv
+import hashlib
 import html
 import io
+import json
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -48,6 +50,20 @@ def facts(notebook):
         "metrics": metrics,
         "device": device,
     }
+
+
+def digest(notebook):
+    """A digest of the code and outputs: it tells whether a record is of this notebook.
+
+    What Jupyter changes by saving, without running anything, does not count.
+    """
+    cells = [
+        [cell["source"], cell["outputs"]]
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    text = json.dumps(cells, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def cells(notebook):

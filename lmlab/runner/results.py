@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lmlab.files import publish
-from lmlab.runner import report
+from lmlab.runner import parameters, report
 from lmlab.runner.lessons import folder
 from lmlab.runner.runs import keep_figures
 
@@ -55,7 +55,11 @@ def commit():
     ]
     try:
         done = subprocess.run(
-            describe, cwd=folder(), capture_output=True, text=True, timeout=10
+            describe,
+            cwd=folder(),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -69,11 +73,13 @@ def keep(job, outcome, out, defaults, *, up=report.UP):
     When it cannot be written, the record says so, is not ok and holds kept=False.
     up: (link, words) from the lesson's page to that of all.
     """
+    values = defaults | job.parameters
     result = {
         "lesson": job.name,
         **asdict(outcome),
         "notebook": "",
-        "parameters": defaults | job.parameters,
+        "parameters": values,
+        "of_a_profile": parameters.of_a_profile(job.name, defaults, values),
         "claims": [],
         "caught": 0,
         "broken": 0,
@@ -114,6 +120,7 @@ def _keep_notebook(job, result, out, up):
         name = f"{job.name}.failed.ipynb"
         _mark(notebook, result)
     publish(out / name, nbformat.writes(notebook))
+    result["digest"] = report.digest(read_notebook(out / name))
     page = report.notebook_page(notebook, title=job.name, up=up)
     publish(out / f"{job.name}.html", page)
     if result["status"] == "ok":  # of an earlier attempt at the same run

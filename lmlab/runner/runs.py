@@ -8,6 +8,7 @@ mark in its environment, so that all of them can be found and ended however it e
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import json
@@ -113,17 +114,6 @@ def running(jobs, workers=None, backend="loky"):
             _end_everything(marks)
 
 
-def _parallel(calls, workers, **options):
-    """The one joblib call: an iterator over the results, each as it comes."""
-    import joblib
-
-    tasks = joblib.Parallel(
-        workers, batch_size=1, return_as="generator_unordered", **options
-    )
-    with held_back():
-        return tasks(calls)
-
-
 def _execute(job):
     return job, execute(job)
 
@@ -141,7 +131,11 @@ def _on_this_machine(jobs, workers):
     while left:
         calls = [joblib.delayed(_execute)(job) for job in left.values()]
         try:
-            for job, outcome in _parallel(calls, workers):
+            # Each result as it comes.
+            options = {"batch_size": 1, "return_as": "generator_unordered"}
+            with held_back():
+                done = joblib.Parallel(workers, **options)(calls)
+            for job, outcome in done:
                 del left[job.name]
                 yield job, outcome
         except BrokenProcessPool:
@@ -178,8 +172,6 @@ def _cluster(name, jobs, workers):
 
 def _on_a_cluster(jobs, workers, cluster):
     """The results of a cluster's workers, written where one of ours would have."""
-    import joblib
-
     from lmlab.runner import backends
 
     at_a_time = cluster.at_a_time or min(workers or len(jobs), len(jobs))
@@ -188,15 +180,15 @@ def _on_a_cluster(jobs, workers, cluster):
         if at_a_time > 1 and job.environment.keys().isdisjoint(threads.VARIABLES):
             job = dataclasses.replace(job, one_thread=True)
         text = job.source.read_text(encoding="utf-8")
-        calls.append(joblib.delayed(backends.elsewhere)(job, text))
-    done = _parallel(calls, None, backend=cluster, pre_dispatch=at_a_time)
-    for job, outcome, files in done:
-        try:
-            backends.unpack(job, files)
-        except OSError as error:
-            reason = f"cannot write the results: {error.strerror or error}"
-            outcome = Outcome("failed", outcome.seconds, reason)
-        yield job, outcome
+        calls.append((job, functools.partial(backends.elsewhere, job, text)))
+    with contextlib.closing(cluster.results(calls, at_a_time)) as done:
+        for job, outcome, files in done:
+            try:
+                backends.unpack(job, files)
+            except OSError as error:
+                reason = f"cannot write the results: {error.strerror or error}"
+                outcome = Outcome("failed", outcome.seconds, reason)
+            yield job, outcome
 
 
 def _end_everything(marks):

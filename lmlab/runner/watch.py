@@ -53,7 +53,7 @@ class Watch:
 def cells_done(job):
     """(cells done, cells) of a job, or None before its kernel is up."""
     try:
-        done, total = job.status.read_text().split()
+        done, total = job.status.read_text(encoding="utf-8").split()
     except (OSError, ValueError):  # not there yet, or being written
         return None
     return int(done), int(total)
