@@ -98,7 +98,7 @@ class Tokenizer:
             token = self.tokens[a] + self.tokens[b]
             if token not in ids:
                 raise ValueError(f"merge {rank} makes {token!r}, which has no id")
-            ranks[a, b] = rank, ids[token]
+            ranks[a, b] = rank, a, b, ids[token]
         self._ids = bpe.Words(byte_ids, ranks)
 
     @classmethod

@@ -6,9 +6,11 @@ import json
 import os
 import pickle
 import random
+import sys
 import textwrap
 import tracemalloc
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,10 @@ TEXTS = {
     "random bytes as Latin-1": lambda: random.Random(3).randbytes(9000).decode("l1"),
     "one word": lambda: random_text(4, 3000, "abc"),
     "one letter": lambda: "a" * 1001,
+    "DNA": lambda: random_text(5, 6000, "ACGT"),
+    "runs": lambda: "".join(c * random.Random(6).randrange(90) for c in "ab=a中" * 9),
+    "two letters in turn": lambda: "ab" * 1500 + "a",
+    "Chinese without spaces": lambda: random_text(7, 2000, CHINESE[:40]),
     "spaces": lambda: " " * 100 + "\n" * 77 + "x y",
 }
 
@@ -145,6 +151,58 @@ def test_every_merge_is_the_librarys_where_ties_and_overlaps_abound():
         alphabet = rng.choice(["ab", "abc", "ab ", "abcd ", "aàé中 ", "xyz\n '"])
         text = random_text(seed, rng.choice([5, 20, 100, 400]), alphabet)
         check_like_library(text, 256 + rng.choice([3, 10, 40, 200]))
+
+
+def lines_run(call):
+    """How many lines of lmlab.bpe a call runs: its work, on any machine."""
+    count, before = 0, sys.gettrace()
+
+    def trace(frame, event, _):
+        nonlocal count
+        if frame.f_code.co_filename != bpe.__file__:
+            return None
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+LONG_WORDS = {
+    "random letters": lambda size: random_text(8, size, "ACGT"),
+    "one letter": lambda size: "=" * size,
+    "two in turn": lambda size: "ab" * (size // 2),
+    "runs": lambda size: ("a" * 37 + "b" * 50) * (size // 87),
+}
+
+
+@pytest.mark.parametrize("kind", LONG_WORDS)
+def test_a_word_twice_as_long_is_twice_the_work(kind):
+    words = [LONG_WORDS[kind](size) for size in (4_000, 8_000)]
+    short, long = (lines_run(partial(bpe.learn, {word: 1}, 300)) for word in words)
+    assert short < long < 2.2 * short
+    ids = train(words[0], 300)._ids
+    short, long = (lines_run(partial(ids.__getitem__, word)) for word in words)
+    assert short < long < 2.2 * short
+
+
+def test_a_long_word_that_occurs_often_is_learnt_from_once():
+    word = random_text(9, 3_000, "ACGT")
+    once, often = ({word: count, "ab": 1} for count in (1, 1000))
+    assert bpe.learn(once, 280)[1] == bpe.learn(often, 280)[1]
+    assert lines_run(lambda: bpe.learn(often, 280)) < 1.1 * lines_run(
+        lambda: bpe.learn(once, 280)
+    )
+
+
+def test_a_million_letters_without_a_space():
+    text = random_text(10, 1_000_000, "ACGT")
+    tokenizer = train(text, 300)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_tiny_shakespeare_has_the_librarys_merges(monkeypatch):
@@ -243,7 +301,7 @@ def naive(symbols, ranks):
         if not places:
             return symbols
         _, i = min(places)
-        symbols[i : i + 2] = [ranks[tuple(symbols[i : i + 2])][1]]
+        symbols[i : i + 2] = [ranks[tuple(symbols[i : i + 2])][-1]]
 
 
 def test_merges_are_applied_as_the_definition_says():
@@ -253,7 +311,27 @@ def test_merges_are_applied_as_the_definition_says():
         ranks, byte_ids = tokenizer._ids.ranks, tokenizer._ids.byte_ids
         for word in pretokenize.words(text):
             symbols = [byte_ids[byte] for byte in word.encode()]
-            assert bpe.apply(symbols, ranks) == naive(symbols, ranks)
+            expected = naive(symbols, ranks)
+            assert bpe.apply(symbols, ranks) == expected
+            assert bpe._apply(symbols, ranks) == expected
+
+
+def test_merges_that_nobody_learnt_are_applied_as_the_definition_says():
+    """A merge may be ranked before those that make its two parts."""
+    rng, byte_ids = random.Random(0), list(range(256))
+    for _ in range(200):
+        tokens, pairs = [bytes([i]) for i in range(256)], []
+        while len(pairs) < 12:
+            pair = tuple(rng.choices([97, 98, 99, *range(256, len(tokens))], k=2))
+            token = tokens[pair[0]] + tokens[pair[1]]
+            if token not in tokens:
+                tokens.append(token)
+                pairs.append(pair)
+        rng.shuffle(pairs)
+        ranks = Tokenizer(tokens, pairs)._ids.ranks
+        word = [byte_ids[byte] for byte in rng.choices(b"abc", k=60)]
+        assert bpe._apply(word, ranks) == naive(word, ranks)
+        assert bpe._apply_short(word, ranks) == naive(word, ranks)
 
 
 @pytest.fixture(scope="module")
