@@ -22,8 +22,7 @@ import regex
 
 from lmlab import bpe, gpt2_vocabulary, pretokenize, tokenizer_files
 from lmlab.files import publish_array
-
-END = "<|endoftext|>"
+from lmlab.tokenizer_files import END
 
 
 def train(texts, vocab_size, special_tokens=(END,)):

@@ -806,6 +806,14 @@ def sequence(*parts):
     return {"type": "Sequence", "processors": both}
 
 
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+DIGITS = {"type": "Digits", "individual_digits": True}
+
+
+def cuts(*steps):
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
 def keep_one_byte(whole):
     whole["model"].update(vocab={"a": 0}, merges=[])
     whole["added_tokens"].clear()
@@ -870,6 +878,14 @@ BROKEN = {
         change_whole(lambda w: w.update(post_processor={"type": "BertProcessing"})),
         r"its post_processor \(BertProcessing\) adds tokens",
     ),
+    "an option of the model": (
+        change_whole(lambda w: w["model"].update(ignore_merges=True)),
+        "its model has the options .*ignore_merges",
+    ),
+    "two cuts": (
+        change_whole(lambda w: w.update(pre_tokenizer=cuts(DIGITS, BYTES))),
+        "its pre_tokenizer is",
+    ),
     "greedy special": (
         change_whole(lambda w: w["added_tokens"][0].update(lstrip=True)),
         "takes spaces with it",
@@ -884,6 +900,231 @@ def test_a_file_that_would_give_other_ids_is_refused(saved, what):
     break_it(saved)
     with pytest.raises(ValueError, match=message):
         Tokenizer.load(saved)
+
+
+HARMLESS = {
+    "truncation": {"truncation": {"max_length": 64, "strategy": "LongestFirst"}},
+    "padding": {"padding": {"strategy": "BatchLongest", "pad_id": 0}},
+    "one cut in a sequence": {"pre_tokenizer": cuts(cuts(BYTES))},
+    "a byte-level post-processor": {"post_processor": {"type": "ByteLevel"}},
+}
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_what_does_not_change_ids_is_no_reason_to_refuse(saved, what):
+    before = Tokenizer.load(saved)
+    edited(saved, "tokenizer.json", lambda w: w.update(HARMLESS[what]))
+    assert same(Tokenizer.load(saved), before)
+
+
+def test_a_name_for_unknown_characters_does_not_matter_to_bytes(saved):
+    before = Tokenizer.load(saved)
+    edited(
+        saved,
+        "tokenizer.json",
+        lambda w: w["model"].update(unk_token=END, fuse_unk=True),
+    )
+    assert same(Tokenizer.load(saved), before)
+
+
+def test_what_was_once_cut_and_padded_is_read(trained, tmp_path):
+    import transformers
+
+    trained.save(tmp_path / "ours")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    theirs.pad_token = theirs.eos_token
+    theirs(["a", "b c d"], truncation=True, padding="max_length", max_length=64)
+    theirs.save_pretrained(tmp_path / "theirs")
+    saved = json.loads((tmp_path / "theirs" / "tokenizer.json").read_text("utf-8"))
+    assert saved["truncation"]
+    assert saved["padding"]
+    assert same(Tokenizer.load(tmp_path / "theirs"), trained)
+
+
+PLAIN = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
+GPT2 = {"tokenizer_class": "GPT2Tokenizer"}
+FAST = {"tokenizer_class": "PreTrainedTokenizerFast"}
+
+
+def more(V):
+    """What the smaller files say: config, special_tokens_map, added_tokens.
+
+    V: the first id after the vocabulary.
+    """
+    return {
+        "nothing": (None, None, None),
+        "an added token": (None, None, {"<|pad|>": V}),
+        "an added token that a map names": (
+            None,
+            {"pad_token": "pad!", "additional_special_tokens": ["<a>", "<b>"]},
+            {"<b>": V, "pad!": V + 1, "<a>": V + 2},
+        ),
+        "a map": (
+            GPT2,
+            {"pad_token": "<|pad|>", "bos_token": {"content": END, **PLAIN}},
+            None,
+        ),
+        "a pad token in the config": (GPT2 | {"pad_token": "<|pad|>"}, None, None),
+        "a name without brackets": (GPT2 | {"pad_token": "PAD"}, None, None),
+        "many names": (
+            GPT2
+            | {
+                "image_token": "<b>",
+                "mask_token": "<a>",
+                "additional_special_tokens": [
+                    {"content": "<|pad|>", "__type": "AddedToken", **PLAIN}
+                ],
+                "pad_token": {"content": "[PAD]", "__type": "AddedToken", **PLAIN},
+            },
+            None,
+            None,
+        ),
+        "names of a model's own": (
+            GPT2 | {"extra_special_tokens": {"image_token": "<b>", "x": "<a>"}},
+            None,
+            None,
+        ),
+        "added tokens in the config": (
+            GPT2
+            | {
+                "added_tokens_decoder": {
+                    str(V + 1): {"content": "<a>", "special": True, **PLAIN},
+                    str(V): {"content": "<|pad|>", "special": True, **PLAIN},
+                }
+            },
+            None,
+            None,
+        ),
+        "older files that the config overrules": (
+            GPT2 | {"added_tokens_decoder": {}},
+            {"pad_token": "<|pad|>"},
+            {"<a>": V},
+        ),
+        "settings that are off": (
+            GPT2
+            | {"add_prefix_space": False, "add_bos_token": False, "eos_token": END},
+            None,
+            None,
+        ),
+        "a fast class that names a token": (
+            FAST | {"pad_token": "<|pad|>"},
+            None,
+            None,
+        ),
+    }
+
+
+MORE = more(0)
+
+
+def write_more(folder, *contents):
+    """Put the smaller files, as in `more`, into a folder."""
+    names = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
+    (folder / "config.json").write_text('{"model_type": "gpt2"}', "utf-8")
+    for name, content in zip(names, contents):
+        (folder / name).unlink(missing_ok=True)
+        if content is not None:
+            (folder / name).write_text(json.dumps(content), "utf-8")
+
+
+def check_like_transformers(folder):
+    import transformers
+
+    ours = Tokenizer.load(folder)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    assert len(theirs) == ours.vocab_size
+    rng = random.Random(0)
+    parts = ["<a>", "<b>", "<|pad|>", "[PAD]", "PAD", "pad!", END, " ", "Hello", "é"]
+    for text in [*parts, *("".join(rng.choices(parts, k=9)) for _ in range(50)), *ODD]:
+        assert ours.encode(text, special=True) == theirs(text)["input_ids"]
+    return ours
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("what", MORE)
+def test_what_the_smaller_files_say_is_heard(trained, tmp_path, what, whole):
+    trained.save(tmp_path)
+    if not whole:
+        (tmp_path / "tokenizer.json").unlink()
+    write_more(tmp_path, *more(trained.vocab_size)[what])
+    if not whole and "fast" in what:
+        return  # transformers needs tokenizer.json for this class
+    loaded = check_like_transformers(tmp_path)
+    count = sum(name in loaded.special_tokens for name in ("<|pad|>", "<a>", "PAD"))
+    assert bool(count) == (what not in NOTHING_MORE)
+    loaded.save(tmp_path)  # and what was heard is not lost, nor said twice
+    assert same(check_like_transformers(tmp_path), loaded)
+
+
+def test_gpt2_with_more_tokens_is_what_transformers_reads(gpt2, tmp_path):
+    gpt2.save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    write_more(tmp_path, *more(50_257)["an added token"])
+    loaded = check_like_transformers(tmp_path)
+    assert loaded.encode("x<|pad|>y", special=True) == [87, 50_257, 88]
+
+
+NOTHING_MORE = (
+    "nothing",
+    "older files that the config overrules",
+    "settings that are off",
+)
+TOO_MUCH = {
+    "a space in front": (
+        GPT2 | {"add_prefix_space": True},
+        "tokenizer_config.json: its add_prefix_space adds",
+    ),
+    "a token in front": (
+        GPT2 | {"add_bos_token": True},
+        "tokenizer_config.json: its add_bos_token adds",
+    ),
+    "a token behind": (
+        GPT2 | {"add_eos_token": True},
+        "tokenizer_config.json: its add_eos_token adds",
+    ),
+    "another class": (
+        {"tokenizer_class": "RobertaTokenizer"},
+        "its tokenizer_class RobertaTokenizer reads",
+    ),
+    "an ordinary token": (
+        GPT2 | {"pad_token": "!"},
+        "special token '!' is an ordinary token",
+    ),
+    "a greedy token": (
+        GPT2 | {"mask_token": {"content": "<a>", **PLAIN, "lstrip": True}},
+        "'<a>' takes spaces with it",
+    ),
+    "another id": (
+        GPT2 | {"added_tokens_decoder": {"9999": {"content": "<a>"}}},
+        "'<a>' has the id 9999, but by the other files it is",
+    ),
+    "a word": (
+        GPT2 | {"added_tokens_decoder": {"9": {"content": "zebra", "special": False}}},
+        "'zebra' is one that texts may have",
+    ),
+    "no id": (
+        GPT2 | {"added_tokens_decoder": {"x": {"content": "<a>"}}},
+        "does not number its tokens",
+    ),
+    "no token": (GPT2 | {"pad_token": 7}, "7 is no token"),
+    "no names": ([], "must be a JSON object"),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_what_the_smaller_files_say_and_cannot_be_done_is_refused(saved, what):
+    config, message = TOO_MUCH[what]
+    (saved / "tokenizer.json").unlink()
+    write_more(saved, config, None, None)
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.load(saved)
+
+
+def test_saving_leaves_no_older_files_that_speak_of_another_vocabulary(saved):
+    write_more(saved, *more(270)["an added token that a map names"])
+    tokenizer = train("abab", 300)
+    tokenizer.save(saved)
+    assert same(check_like_transformers(saved), tokenizer)
 
 
 @pytest.mark.parametrize("make", [template, sequence])
