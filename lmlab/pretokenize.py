@@ -64,8 +64,10 @@ def apart(pieces, names):
     at one place the longest counts. Holds one piece and less than one name; the pieces
     of a text must be used up before the next is asked for.
     """
-    ordered = sorted(names, key=len, reverse=True)
-    found = _found(pieces, ordered) if ordered else ((None, p) for p in pieces)
+    if not names:
+        yield None, pieces
+        return
+    found = _found(pieces, sorted(names, key=len, reverse=True))
     for is_name, group in groupby(found, key=lambda part: part[0] is not None):
         if is_name:
             yield from group
