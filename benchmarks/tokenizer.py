@@ -174,6 +174,12 @@ def encoding(text, folder, letters, rounds):
         "tokenizers": lambda _: both["tokenizers"].encode(word),
     }
     row(f"encode a word of {letters:,} letters", interleaved(one_word, rounds))
+    run = "a" * letters
+    one_letter = {
+        "lmlab": lambda _: both["lmlab"].encode(run),
+        "tokenizers": lambda _: both["tokenizers"].encode(run),
+    }
+    row(f"encode {letters:,} equal letters", interleaved(one_letter, rounds))
     back = {
         "lmlab": lambda _: both["lmlab"].decode(ids),
         "tokenizers": lambda _: both["tokenizers"].decode(ids),

@@ -8,7 +8,11 @@ give them, which decides ties. `learn` makes that library's merges, one for one.
 
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
+from math import inf
 
+NONE = -1  # no symbol: the edge of a word, or one that was merged into its neighbour
+NO_MERGE = (inf,)  # comes after every merge
+SHORT = 32  # bytes; up to here the simple way is the faster one
 CACHED_WORDS = 1 << 17  # then the cache starts anew
 CACHED_LENGTH = 64  # characters; a longer word hardly ever comes twice
 
@@ -34,121 +38,173 @@ def learn(counts, size):
     Returns the tokens as a list of bytes, token i at place i, and the merges in order
     as a list of pairs of ids. Raises ValueError for a size below 256.
 
-    A word's symbols are counted in pairs once. A merge then looks only at the words
-    that hold its pair, changes the counts by what changed there, and leaves a queue of
-    pairs with counts that may be out of date: they are looked up when a pair comes up.
+    All words stand in one line (see _Line), and for each pair its places are known. A
+    merge looks only at those, changes the counts by what changed there, and leaves a
+    queue of pairs with counts that may be out of date: they are looked up when a pair
+    comes up. Every merge takes a symbol away and adds two places at most, so n symbols
+    need time n log n, in words of any length.
     """
     if size < len(BYTES):
         raise ValueError(f"a vocabulary needs at least the 256 bytes, not {size}")
     tokens = [bytes([byte]) for byte in BYTES]
-    ids = {token: i for i, token in enumerate(tokens)}
-    words = [list(encoded(word).translate(_IDS)) for word in counts]
-    counts = list(counts.values())
-    pair_counts, where = _count_pairs(words, counts)
-    queue = [(-pair_counts[pair], pair, places) for pair, places in where.items()]
+    line = _Line(counts, len(tokens))
+    queue = [(-count, pair) for pair, count in line.pair_counts.items()]
     heapify(queue)
     merges = []
     while queue and len(tokens) < size:
-        count, pair, places = heappop(queue)
-        if -count != pair_counts[pair]:
-            if pair_counts[pair] > 0:
-                heappush(queue, (-pair_counts[pair], pair, places))
-            continue
-        token = tokens[pair[0]] + tokens[pair[1]]
-        new = ids.setdefault(token, len(tokens))  # should two pairs spell one token
-        if new == len(tokens):
-            tokens.append(token)
-        merges.append(pair)
-        found = {}
-        for place in places:
-            word = words[place]
-            words[place] = _replace(
-                word, pair, new, counts[place], pair_counts, found, place
-            )
-        for pair, places in found.items():
-            if pair_counts[pair] > 0:
-                heappush(queue, (-pair_counts[pair], pair, places))
+        queued, pair = heappop(queue)
+        count = line.pair_counts[pair]
+        if count == -queued:
+            for new in line.merge(pair):
+                heappush(queue, (-line.pair_counts[new], new))
+            tokens.append(tokens[pair[0]] + tokens[pair[1]])
+            merges.append(pair)
+        elif count > 0:
+            heappush(queue, (-count, pair))
     return tokens, merges
 
 
-def _count_pairs(words, counts):
-    """{pair: how often} and {pair: places of the words that hold it}."""
-    pair_counts, where = {}, {}
-    for place, (word, count) in enumerate(zip(words, counts)):
-        for pair in pairwise(word):
-            if pair in pair_counts:
-                pair_counts[pair] += count
-                where[pair].append(place)
-            else:
-                pair_counts[pair] = count
-                where[pair] = [place]
-    return pair_counts, where
+class _Line:
+    """Counted words side by side, NONE between them, with the places of their pairs.
 
-
-def _replace(word, pair, new, count, pair_counts, found, place):
-    """The word with `new` for each occurrence of the pair, from the left.
-
-    Keeps pair_counts right for what was around it, and notes in `found` the pairs
-    that are new here. The pair's own count stays: it never comes up again.
+    A symbol of w bytes fills w places: its id stands at the first and at the last of
+    them, so that both neighbours are found without a search. What stands between is
+    out of date, and never the first place of its id.
+    pair_counts: {pair: how often it occurs}. A pair comes into being in one merge, the
+    one that makes the later of its two symbols, so its places never have to be joined.
     """
-    a, b = pair
-    out, start, i, last = [], 0, 0, len(word) - 1
 
-    def change(gone, come):
-        pair_counts[gone] -= count
-        pair_counts[come] = pair_counts.get(come, 0) + count
-        found.setdefault(come, []).append(place)
+    def __init__(self, counts, alphabet):
+        self.symbols, self.times = [NONE], [0]
+        self.widths, self.places = [1] * alphabet, {}  # by id, by pair
+        for word, count in counts.items():
+            ids = encoded(word).translate(_IDS)
+            for place, pair in enumerate(pairwise(ids), len(self.symbols)):
+                if pair in self.places:
+                    self.places[pair].append(place)
+                else:
+                    self.places[pair] = [place]
+            self.symbols += ids
+            self.symbols.append(NONE)
+            self.times += [count] * (len(ids) + 1)
+        self.pair_counts = {pair: self._count(ps) for pair, ps in self.places.items()}
 
-    while True:
-        try:
-            i = word.index(a, i, last)
-        except ValueError:
-            return out + word[start:] if out else word
-        if word[i + 1] != b:
-            i += 1
-            continue
-        out += word[start:i]
-        if out:
-            change((out[-1], a), (out[-1], new))
-        out.append(new)
-        start = i = i + 2
-        if start <= last:
-            change((b, word[start]), (new, word[start]))
+    def _count(self, places):
+        return sum([self.times[place] for place in places])
+
+    def merge(self, pair):
+        """Make the next id of each place of a pair, from the left; the new pairs."""
+        a, b = pair
+        new = len(self.widths)
+        self.widths.append(self.widths[a] + self.widths[b])
+        before, after = self._replace(a, b, new)
+        for right, places in after.items():
+            count = self._count(places)
+            self.pair_counts[b, right] -= count
+            self.pair_counts[new, right] = count
+            self.places[new, right] = places
+        for left, places in before.items():
+            count = self._count(places)
+            self.pair_counts[left, a] -= count
+            self.pair_counts[left, new] = count
+            self.places[left, new] = places
+        del self.pair_counts[pair]
+        both = [(new, right) for right in after] + [(left, new) for left in before]
+        return [pair for pair in both if self.pair_counts[pair]]
+
+    def _replace(self, a, b, new):
+        """{neighbour: places of the new pair with it}, for left and right neighbours.
+
+        The places of a pair are in order, so those in a run such as aaa, of which only
+        every second can be merged, are taken from the left.
+        """
+        symbols, widths, before, after = self.symbols, self.widths, {}, {}
+        width, whole = widths[a], widths[new]
+        for i in self.places.pop((a, b)):
+            j, end = i + width, i + whole
+            if symbols[i] != a or symbols[j] != b:
+                continue  # another merge took one of them
+            symbols[i], symbols[j], symbols[end - 1] = new, NONE, new
+            left, right = symbols[i - 1], symbols[end]
+            if left != NONE:
+                before.setdefault(left, []).append(i - widths[left])
+            if right != NONE:
+                after.setdefault(right, []).append(i)
+        return before, after
 
 
 def apply(word, ranks):
-    """The word (a list of ids) with every merge made that can be made.
+    """The word (a list of the ids of bytes) with every merge made that can be made.
 
-    ranks: {pair: (rank, new id)}. The merge learnt first goes first; of its places,
-    the leftmost. Takes time n log n for n symbols: a queue of (rank, place) and links
-    between the symbols left. A symbol merged into its left neighbour becomes None; a
-    queued merge counts only while its place still begins its pair.
+    ranks: {pair: (rank, *pair, new id)}. The merge learnt first goes first; of its
+    places, the leftmost. Takes time n log n for n symbols.
     """
-    word, size = list(word), len(word)
-    after, before = list(range(1, size + 1)), list(range(-1, size - 1))
-    queue = []
-    for i, pair in enumerate(pairwise(word)):
+    return _apply_short(word, ranks) if len(word) <= SHORT else _apply(word, ranks)
+
+
+def _apply_short(word, ranks):
+    """The same, as the definition says it: n² steps, but each of them quick."""
+    word, get = list(word), ranks.get
+    found = [get(pair, NO_MERGE) for pair in pairwise(word)]
+    while found:
+        merge = min(found)
+        if merge is NO_MERGE:
+            break
+        i = found.index(merge)
+        word[i : i + 2] = merge[3:]
+        del found[i]
+        if i > 0:
+            found[i - 1] = get((word[i - 1], word[i]), NO_MERGE)
+        if i < len(found):
+            found[i] = get((word[i], word[i + 1]), NO_MERGE)
+    return word
+
+
+def _apply(word, ranks):
+    """The same with a queue of merges, each with all the places where it can be made.
+
+    The symbols stand as in _Line.
+    """
+    symbols, widths = [NONE, *word, NONE], dict.fromkeys(word, 1)
+    places = {}
+    for i, pair in enumerate(pairwise(word), 1):
         if pair in ranks:
-            queue.append((ranks[pair][0], i, pair))
+            places.setdefault(ranks[pair], []).append(i)
+    queue = list(places)
     heapify(queue)
 
-    def offer(i, j):
-        rank = ranks.get((word[i], word[j]))
-        if rank:
-            heappush(queue, (rank[0], i, (word[i], word[j])))
+    def offer(merge, place):
+        if merge in places:
+            places[merge].append(place)
+        else:
+            places[merge] = [place]
+            heappush(queue, merge)
 
     while queue:
-        _, i, pair = heappop(queue)
-        j = after[i]
-        if j == size or (word[i], word[j]) != pair:
-            continue
-        word[i], word[j], after[i] = ranks[pair][1], None, after[j]
-        if after[i] < size:
-            before[after[i]] = i
-            offer(i, after[i])
-        if before[i] >= 0:
-            offer(before[i], i)
-    return [symbol for symbol in word if symbol is not None]
+        merge = heappop(queue)
+        rank, a, b, new = merge
+        width, whole = widths[a], widths[a] + widths[b]
+        widths[new] = whole
+        todo = sorted(places.pop(merge))
+        for done, i in enumerate(todo, 1):
+            j, end = i + width, i + whole
+            if symbols[i] != a or symbols[j] != b:
+                continue  # another merge took one of them
+            symbols[i], symbols[j], symbols[end - 1] = new, NONE, new
+            left, right = symbols[i - 1], symbols[end]
+            if (left, new) in ranks:
+                offer(ranks[left, new], i - widths[left])
+            if (new, right) in ranks:
+                offer(ranks[new, right], i)
+            if queue and queue[0][0] < rank:  # only in merges that nobody learnt
+                places[merge] = todo[done:]
+                heappush(queue, merge)
+                break
+    out, i = [], 1
+    while i <= len(word):
+        out.append(symbols[i])
+        i += widths[symbols[i]]
+    return out
 
 
 class Words(dict):

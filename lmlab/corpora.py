@@ -24,7 +24,7 @@ from lmlab.markov import markov
 
 __all__ = ["BREAK", "DataError", "Text", "documents", "load", "markov", "token_ids"]
 
-BREAK = "\n\n\n"  # between two documents of an embedded text, and nowhere else
+BREAK = "\n\n\n"  # between two documents of a text, and nowhere else
 SHORTEST = 1000  # characters; a tenth of fewer says nothing as validation text
 FOLDER = Path(__file__).parent / "assets" / "corpora"
 
@@ -79,8 +79,9 @@ def load(name) -> Text:
 
     A relative path counts from the checkout, as in `lmlab.downloads`. A file that is
     no embedded corpus is cut after 90 % of its characters (nanoGPT's rule): the rest
-    is validation text. Raises DataError, which says what to do, when the name is
-    unknown, or the file is missing, empty, shorter than 1,000 characters, or not UTF-8.
+    is validation text. Its line ends, of Windows and old Macs too, become line feeds.
+    Raises DataError, which says what to do, when the name is unknown, or the file is
+    missing, empty, shorter than 1,000 characters, or not UTF-8.
     """
     if name in EMBEDDED:
         return _embedded(name)
@@ -95,8 +96,16 @@ def load(name) -> Text:
 
 
 def documents(text):
-    """The documents of a text, apart by BREAK; one where there is none."""
-    return text.split(BREAK)
+    """The documents of a text, apart by BREAK; one where there is none.
+
+    Line ends of any system count, and come back as line feeds.
+    """
+    return _unix(text).split(BREAK)
+
+
+def _unix(text):
+    """The text with line feeds as line ends: BREAK and paragraphs are made of them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def token_ids(tokenizer, text):
@@ -155,6 +164,7 @@ def _read(path):
             f"0x{content[error.start]:02x} ({error.reason}). "
             "Save it as UTF-8, or convert it with iconv."
         ) from None
+    text = _unix(text)
     if not text.strip():
         raise DataError(f"{path} is empty: there is nothing to learn from")
     return text

@@ -9,6 +9,7 @@ say; libraries with older tables see a newly assigned letter as a sign.
 """
 
 import codecs
+from itertools import groupby
 
 import regex
 
@@ -56,6 +57,49 @@ def stream(pieces):
         yield words("".join(held))
 
 
+def apart(pieces, names):
+    """Yield (a name or None, pieces of text): a text cut at each of the names in it.
+
+    pieces: an iterable of str, cut anywhere, also through a name. Of names that begin
+    at one place the longest counts. Holds one piece and less than one name; the pieces
+    of a text must be used up before the next is asked for.
+    """
+    if not names:
+        yield None, pieces
+        return
+    found = _found(pieces, sorted(names, key=len, reverse=True))
+    for is_name, group in groupby(found, key=lambda part: part[0] is not None):
+        if is_name:
+            yield from group
+        else:
+            yield None, (text for _, text in group)
+
+
+def _found(pieces, names):
+    """Yield (name, name) for each name in the text and (None, text) for the rest."""
+    pattern = regex.compile("|".join(map(regex.escape, names)))
+    look_ahead, held = len(names[0]) - 1, ""
+    for piece in pieces:
+        text, at = held + piece, 0
+        last = len(text) - look_ahead  # what begins from here on may be a longer name
+        for match in pattern.finditer(text):
+            if match.start() >= last:
+                break
+            if match.start() > at:
+                yield None, text[at : match.start()]
+            yield match[0], match[0]
+            at = match.end()
+        if last > at:
+            yield None, text[at:last]
+        held = text[max(at, last, 0) :]
+    at = 0
+    for match in pattern.finditer(held):
+        yield None, held[at : match.start()]
+        yield match[0], match[0]
+        at = match.end()
+    yield None, held[at:]
+
+
 def _settled(text):
     """The words that no further text could change, and where they end.
 
@@ -71,8 +115,9 @@ def _settled(text):
 def read(path, size=PIECE):
     """Yield a UTF-8 file's text in pieces of about `size` bytes, as it stands there.
 
-    Neither line ends nor a byte order mark are touched. Raises ValueError for an
-    empty file, and for bytes that are not UTF-8, with their place.
+    Neither line ends nor a byte order mark are touched. Raises OSError, and ValueError
+    for an empty file and for bytes that are not UTF-8, with their place: without the
+    file's name, which the caller has.
     """
     decoder, count = codecs.getincrementaldecoder("utf-8")(), 0
     with open(path, "rb") as file:
@@ -85,10 +130,10 @@ def read(path, size=PIECE):
                 at = count - len(error.object) + error.start
                 byte = error.object[error.start]
                 raise ValueError(
-                    f"{path} is not UTF-8: byte {at:,} is 0x{byte:02x} "
+                    f"it is not UTF-8: byte {at:,} is 0x{byte:02x} "
                     f"({error.reason}). Convert the file to UTF-8 first"
                 ) from None
             if not piece:
                 break
     if not count:
-        raise ValueError(f"{path} is empty: there is no text in it")
+        raise ValueError("it is empty: there is no text in it")

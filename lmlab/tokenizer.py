@@ -8,22 +8,21 @@
 
 Lesson 07 derives it. A special token ("<|endoftext|>", which separates documents) has
 an id that no text has: whoever writes "<|endoftext|>" in a text gets the ids of its
-letters. Only `encode(text, special=True)` reads the names of special tokens as such;
-use it on text of your own making, not on what others typed.
+letters. Only with `special=True` are the names of special tokens read as such; use it
+on text of your own making, not on what others typed.
 """
 
 import array
 import operator
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 
 import numpy as np
-import regex
 
 from lmlab import bpe, gpt2_vocabulary, pretokenize, tokenizer_files
 from lmlab.files import publish_array
-
-END = "<|endoftext|>"
+from lmlab.tokenizer_files import END
 
 
 def train(texts, vocab_size, special_tokens=(END,)):
@@ -31,7 +30,9 @@ def train(texts, vocab_size, special_tokens=(END,)):
 
     texts: a str, or an iterable of str whose ends no word crosses. vocab_size counts
     the 256 bytes, the merges and the special tokens, which come last; it ends up
-    smaller when the text runs out of pairs.
+    smaller when the text runs out of pairs. The names of special tokens are cut out of
+    the text, and no word crosses them. (The `tokenizers` library learns from them as
+    from any text; on texts without such names the merges are the same.)
     Raises TypeError or ValueError for wrong types, no text, a vocabulary without room
     for the bytes, text that is not Unicode.
     """
@@ -44,13 +45,18 @@ def train(texts, vocab_size, special_tokens=(END,)):
         )
     counts = Counter()
     for text in [texts] if isinstance(texts, str | bytes) else texts:
-        for words in pretokenize.stream(pretokenize.pieces(_checked(text))):
-            counts.update(words)
+        pieces = pretokenize.pieces(_checked(text))
+        for name, between in pretokenize.apart(pieces, special):
+            if name is None:
+                for words in pretokenize.stream(between):
+                    counts.update(words)
     if not counts:
-        raise ValueError("there is no text to learn from: it is empty")
+        raise ValueError(
+            "there is no text to learn from: it is empty, or special tokens only"
+        )
     tokens, merges = bpe.learn(counts, vocab_size - len(special))
     ids = {name: len(tokens) + i for i, name in enumerate(special)}
-    return Tokenizer([*tokens, *(name.encode() for name in special)], merges, ids)
+    return Tokenizer([*tokens, *map(bpe.encoded, special)], merges, ids)
 
 
 def gpt2():
@@ -82,7 +88,6 @@ class Tokenizer:
                 raise ValueError(f"the special token {name!r} is an ordinary token too")
             if self.tokens[i] != name.encode():
                 raise ValueError(f"token {i} is not the special token {name!r}")
-        self._special = _pattern(self.special_tokens)
         self._prepare(ids)
 
     def _prepare(self, ids):
@@ -98,7 +103,7 @@ class Tokenizer:
             token = self.tokens[a] + self.tokens[b]
             if token not in ids:
                 raise ValueError(f"merge {rank} makes {token!r}, which has no id")
-            ranks[a, b] = rank, ids[token]
+            ranks[a, b] = rank, a, b, ids[token]
         self._ids = bpe.Words(byte_ids, ranks)
 
     @classmethod
@@ -133,42 +138,66 @@ class Tokenizer:
         merges = f"{len(self.merges):,} merges"
         return f"Tokenizer({self.vocab_size:,} tokens, {merges}, special: {special})"
 
+    def add_special_tokens(self, names):
+        """A tokenizer with these special tokens, too; this one stays as it is.
+
+        Their ids follow the last; a name that is there already keeps its id. A model
+        needs as many more rows. Raises TypeError or ValueError for what is no list of
+        names, and for a name that is an ordinary token.
+        """
+        new = [n for n in _special_names(names) if n not in self.special_tokens]
+        ids = {name: self.vocab_size + i for i, name in enumerate(new)}
+        tokens = [*self.tokens, *map(bpe.encoded, new)]
+        return type(self)(tokens, self.merges, self.special_tokens | ids)
+
     def encode(self, text, special=False):
         """The ids of a text, as a list of int.
 
         special: read the names of special tokens in the text as those tokens.
         Raises TypeError for what is not a str, ValueError for a lone surrogate.
         """
-        if not special or self._special is None:
-            return list(
-                chain.from_iterable(self._stream(pretokenize.pieces(_checked(text))))
-            )
-        ids = []
-        for i, part in enumerate(self._special.split(_checked(text))):
-            if i % 2:  # the pattern's group: every second part is a special token
-                ids.append(self.special_tokens[part])
-            else:
-                ids += self.encode(part)
-        return ids
+        pieces = pretokenize.pieces(_checked(text))
+        return list(chain.from_iterable(self._stream(pieces, special)))
 
-    def encode_file(self, path, out=None, *, piece=pretokenize.PIECE):
+    def encode_iterable(self, texts, special=False):
+        """Yield the ids of a text that comes in pieces: those of `encode` on the whole.
+
+        texts: an iterable of str, such as an open file's lines, cut anywhere: also
+        inside a word or the name of a special token. Holds one piece at a time.
+        Raises as `encode`.
+        """
+        return chain.from_iterable(self._stream(map(_checked, texts), special))
+
+    def encode_file(self, path, out=None, *, special=False, piece=pretokenize.PIECE):
         """The ids of a UTF-8 file, as an array: those of `encode` on its whole text.
 
         The text is read `piece` bytes at a time. The ids take 2 bytes each (4 in a
         vocabulary above 65,536). out: a path for a .npy file that takes them instead
         of memory; what comes back is then read from it as needed.
-        Raises OSError, and ValueError for text that is not UTF-8 or a file without any.
+        Raises OSError, and ValueError, which names the file, for text that is not
+        UTF-8 or cannot be encoded, and for a file without any.
         """
-        ids = self._stream(pretokenize.read(path, piece))
-        if out is not None:
-            return publish_array(out, ids, self.dtype)
-        whole = array.array(self.dtype.char)
-        for some in ids:
-            whole.extend(some)
+        ids = self._stream(pretokenize.read(path, piece), special)
+        try:
+            if out is not None:
+                return publish_array(out, ids, self.dtype)
+            whole = array.array(self.dtype.char)
+            for some in ids:
+                whole.extend(some)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         return np.frombuffer(whole, self.dtype)
 
-    def _stream(self, pieces):
+    def _stream(self, pieces, special):
         """Yield lists of ids; the pieces of text may be cut anywhere."""
+        names = self.special_tokens if special else ()
+        for name, between in pretokenize.apart(pieces, names):
+            if name is None:
+                yield from self._ordinary(between)
+            else:
+                yield [self.special_tokens[name]]
+
+    def _ordinary(self, pieces):
         for words in pretokenize.stream(pieces):
             yield list(chain.from_iterable(map(self._ids.__getitem__, words)))
 
@@ -178,8 +207,10 @@ class Tokenizer:
         ids: a list, an array or a tensor of one dimension. Raises TypeError for
         what is not a whole number, ValueError for an id that does not exist.
         """
-        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-        tokens, size = self.tokens, len(self.tokens)
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        if not isinstance(ids, Iterable):
+            raise TypeError(f"ids must be a sequence of whole numbers, not {ids!r}")
+        ids, tokens, size = list(ids), self.tokens, len(self.tokens)
         try:
             if not ids or (min(ids) >= 0 and max(ids) < size):
                 return b"".join([tokens[i] for i in ids])
@@ -234,7 +265,7 @@ class Characters(Tokenizer):
     def _prepare(self, ids):
         self._ids = {token.decode(): i for token, i in ids.items()}
 
-    def _stream(self, pieces):
+    def _ordinary(self, pieces):
         for piece in pieces:
             try:
                 yield [self._ids[character] for character in piece]
@@ -261,12 +292,6 @@ def _special_names(names):
     for name in names:
         if not _checked(name) or names.count(name) > 1:
             raise ValueError(f"the special token {name!r} is empty or named twice")
+        if len(bpe.encoded(name)) == 1:
+            raise ValueError(f"the special token {name!r} is an ordinary token too")
     return names
-
-
-def _pattern(names):
-    """A pattern with one group that finds the names, the longest first; or None."""
-    if not names:
-        return None
-    ordered = sorted(names, key=len, reverse=True)
-    return regex.compile("(" + "|".join(map(regex.escape, ordered)) + ")")

@@ -34,7 +34,7 @@ def paragraphs(text):
 @pytest.mark.parametrize("name", ["english", "code"])
 def test_the_readme_says_what_the_files_hold(name):
     text = corpora.load(name)
-    readme = (corpora.FOLDER / "README.md").read_text()
+    readme = (corpora.FOLDER / "README.md").read_text(encoding="utf-8")
     for part in ("train", "validation"):
         content = getattr(text, part)
         row = re.search(rf"^\| `{name}-{part}.*$", readme, re.MULTILINE)[0]
@@ -174,6 +174,22 @@ def test_token_ids_put_the_end_between_documents():
     assert corpora.token_ids(Letters(None), text).tolist() == [ord(c) for c in text]
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_line_ends_of_other_systems_part_documents_too(tmp_path, end):
+    text = corpora.BREAK.join(f"{i}. A line\nand é.\n\nMore. " * 9 for i in range(40))
+    paths = tmp_path / "lf.txt", tmp_path / "other.txt"
+    for path, content in zip(paths, (text, text.replace("\n", end))):
+        path.write_bytes(content.encode())
+    unix, other = map(corpora.load, paths)
+    assert (unix.train, unix.validation) == (other.train, other.validation)
+    ids = corpora.token_ids(Letters(0), unix.train)
+    assert (ids == 0).sum() == unix.train.count(corpora.BREAK) > 30
+    # A text that did not come through `load`:
+    assert corpora.documents(text.replace("\n", end)) == corpora.documents(text)
+    other = corpora.token_ids(Letters(0), unix.train.replace("\n", end))
+    assert np.array_equal(other, ids)
+
+
 # How the snapshots are made
 
 MODULE = '''"""Return the first word that is long enough to be part of a sentence.
@@ -259,7 +275,7 @@ def test_files_under_other_terms_are_left_out(tmp_path):
         "a.py": "# Permission is hereby granted, free of charge",
         "tests/c.py": "x = 1",
     }.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     assert list(snapshots.modules(tmp_path)) == [("b.py", "x = 1")]
 
 

@@ -6,9 +6,12 @@ import json
 import os
 import pickle
 import random
+import subprocess
+import sys
 import textwrap
 import tracemalloc
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +131,10 @@ TEXTS = {
     "random bytes as Latin-1": lambda: random.Random(3).randbytes(9000).decode("l1"),
     "one word": lambda: random_text(4, 3000, "abc"),
     "one letter": lambda: "a" * 1001,
+    "DNA": lambda: random_text(5, 6000, "ACGT"),
+    "runs": lambda: "".join(c * random.Random(6).randrange(90) for c in "ab=a中" * 9),
+    "two letters in turn": lambda: "ab" * 1500 + "a",
+    "Chinese without spaces": lambda: random_text(7, 2000, CHINESE[:40]),
     "spaces": lambda: " " * 100 + "\n" * 77 + "x y",
 }
 
@@ -145,6 +152,58 @@ def test_every_merge_is_the_librarys_where_ties_and_overlaps_abound():
         alphabet = rng.choice(["ab", "abc", "ab ", "abcd ", "aàé中 ", "xyz\n '"])
         text = random_text(seed, rng.choice([5, 20, 100, 400]), alphabet)
         check_like_library(text, 256 + rng.choice([3, 10, 40, 200]))
+
+
+def lines_run(call):
+    """How many lines of lmlab.bpe a call runs: its work, on any machine."""
+    count, before = 0, sys.gettrace()
+
+    def trace(frame, event, _):
+        nonlocal count
+        if frame.f_code.co_filename != bpe.__file__:
+            return None
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+LONG_WORDS = {
+    "random letters": lambda size: random_text(8, size, "ACGT"),
+    "one letter": lambda size: "=" * size,
+    "two in turn": lambda size: "ab" * (size // 2),
+    "runs": lambda size: ("a" * 37 + "b" * 50) * (size // 87),
+}
+
+
+@pytest.mark.parametrize("kind", LONG_WORDS)
+def test_a_word_twice_as_long_is_twice_the_work(kind):
+    words = [LONG_WORDS[kind](size) for size in (4_000, 8_000)]
+    short, long = (lines_run(partial(bpe.learn, {word: 1}, 300)) for word in words)
+    assert short < long < 2.2 * short
+    ids = train(words[0], 300)._ids
+    short, long = (lines_run(partial(ids.__getitem__, word)) for word in words)
+    assert short < long < 2.2 * short
+
+
+def test_a_long_word_that_occurs_often_is_learnt_from_once():
+    word = random_text(9, 3_000, "ACGT")
+    once, often = ({word: count, "ab": 1} for count in (1, 1000))
+    assert bpe.learn(once, 280)[1] == bpe.learn(often, 280)[1]
+    assert lines_run(lambda: bpe.learn(often, 280)) < 1.1 * lines_run(
+        lambda: bpe.learn(once, 280)
+    )
+
+
+def test_a_million_letters_without_a_space():
+    text = random_text(10, 1_000_000, "ACGT")
+    tokenizer = train(text, 300)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_tiny_shakespeare_has_the_librarys_merges(monkeypatch):
@@ -198,6 +257,51 @@ def test_special_tokens_come_last_and_count():
     assert train("abab", 258, special_tokens=()).end is None
 
 
+def test_special_tokens_are_cut_out_of_what_is_learnt_from(monkeypatch):
+    parts = [english()[i : i + 300] for i in range(0, 9000, 300)]
+    expected = train(parts, 400)
+    assert train(END.join(parts), 400).merges == expected.merges
+    assert train(["<a>", *parts, "<a>"], 400, ("<a>",)).merges == expected.merges
+    assert train(END.join(parts), 400, ()).merges != expected.merges
+    monkeypatch.setattr(pretokenize.pieces, "__defaults__", (7,))
+    assert train(END.join(parts), 400).merges == expected.merges
+
+
+def test_special_tokens_can_be_added_later(trained, tmp_path):
+    before = pickle.dumps(trained)
+    more = trained.add_special_tokens(["<a>", END, "<|user|>"])
+    V = trained.vocab_size
+    assert more.special_tokens == {END: trained.end, "<a>": V, "<|user|>": V + 1}
+    assert more.vocab_size == V + 2
+    assert pickle.dumps(trained) == before
+    assert more.encode(f"x<a>{END}", special=True)[1:] == [V, trained.end]
+    assert more.encode(MANY_SCRIPTS) == trained.encode(MANY_SCRIPTS)
+    more.save(tmp_path / "bytes")
+    assert same(check_like_transformers(tmp_path / "bytes"), more)
+    letters = Tokenizer.characters("abc").add_special_tokens([END])
+    assert letters.encode(f"ab{END}c", special=True) == [0, 1, 3, 2]
+    assert letters.end == 3
+    letters.save(tmp_path / "letters")
+    assert same(Tokenizer.load(tmp_path / "letters"), letters)
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        (END, TypeError, "list of names"),
+        ([5], TypeError, "str, not int"),
+        (["<a>", "<a>"], ValueError, "named twice"),
+        ([""], ValueError, "empty"),
+        ([" the"], ValueError, "ordinary token"),
+        (["a"], ValueError, "ordinary token"),
+        (["<\ud800>"], ValueError, "lone surrogate"),
+    ],
+)
+def test_names_that_cannot_be_added_are_refused(trained, names, error, message):
+    with pytest.raises(error, match=message):
+        trained.add_special_tokens(names)
+
+
 def test_a_long_text_is_read_in_pieces(monkeypatch):
     text = english()[:20_000]
     whole = train(text, 400)
@@ -220,6 +324,8 @@ def test_a_long_text_is_read_in_pieces(monkeypatch):
         (("a", 300, ("<a>", "<a>")), ValueError, "named twice"),
         (("a", 300, ("",)), ValueError, "empty"),
         (("a", 300, ("a",)), ValueError, "ordinary token"),
+        (("ab", 300, ("<\ud800>",)), ValueError, "lone surrogate"),
+        ((END, 300), ValueError, "special tokens only"),
         (("ab\ud800", 300), ValueError, "lone surrogate U\\+D800"),
     ],
 )
@@ -243,7 +349,7 @@ def naive(symbols, ranks):
         if not places:
             return symbols
         _, i = min(places)
-        symbols[i : i + 2] = [ranks[tuple(symbols[i : i + 2])][1]]
+        symbols[i : i + 2] = [ranks[tuple(symbols[i : i + 2])][-1]]
 
 
 def test_merges_are_applied_as_the_definition_says():
@@ -253,7 +359,27 @@ def test_merges_are_applied_as_the_definition_says():
         ranks, byte_ids = tokenizer._ids.ranks, tokenizer._ids.byte_ids
         for word in pretokenize.words(text):
             symbols = [byte_ids[byte] for byte in word.encode()]
-            assert bpe.apply(symbols, ranks) == naive(symbols, ranks)
+            expected = naive(symbols, ranks)
+            assert bpe.apply(symbols, ranks) == expected
+            assert bpe._apply(symbols, ranks) == expected
+
+
+def test_merges_that_nobody_learnt_are_applied_as_the_definition_says():
+    """A merge may be ranked before those that make its two parts."""
+    rng, byte_ids = random.Random(0), list(range(256))
+    for _ in range(200):
+        tokens, pairs = [bytes([i]) for i in range(256)], []
+        while len(pairs) < 12:
+            pair = tuple(rng.choices([97, 98, 99, *range(256, len(tokens))], k=2))
+            token = tokens[pair[0]] + tokens[pair[1]]
+            if token not in tokens:
+                tokens.append(token)
+                pairs.append(pair)
+        rng.shuffle(pairs)
+        ranks = Tokenizer(tokens, pairs)._ids.ranks
+        word = [byte_ids[byte] for byte in rng.choices(b"abc", k=60)]
+        assert bpe._apply(word, ranks) == naive(word, ranks)
+        assert bpe._apply_short(word, ranks) == naive(word, ranks)
 
 
 @pytest.fixture(scope="module")
@@ -376,6 +502,9 @@ def test_bad_ids_and_texts_are_refused(trained):
     for bad in (-1, last + 1, 10**20):
         with pytest.raises(ValueError, match=f"{bad} is no id .* 0 to {last}"):
             trained.decode([5, bad])
+    for bad in (5, np.array(5), None):
+        with pytest.raises(TypeError, match="must be a sequence of whole numbers, not"):
+            trained.decode(bad)
     for bad in ([[1, 2]], [1.0], ["a"], np.ones((2, 2), int), "abc", [None]):
         with pytest.raises(TypeError, match="whole numbers, one sequence at a time"):
             trained.decode(bad)
@@ -452,6 +581,121 @@ def test_a_file_of_characters(tmp_path):
         assert ids.tolist() == tokenizer.encode("cab 中中\nb")
 
 
+NAMES = ("<a>", "<ab>", "<a", "b><c>", "<c>", "aba")
+
+
+def pieces_of(text, rng):
+    cuts = sorted(rng.choices(range(len(text) + 1), k=rng.randrange(9)))
+    return [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
+
+
+def test_a_text_in_pieces_has_the_ids_of_the_whole(trained):
+    """Cut anywhere: inside words, line ends and the names of special tokens."""
+    several = trained.add_special_tokens(NAMES)
+    letters = Tokenizer.characters("<>abc '\n").add_special_tokens(NAMES)
+    pattern = regex.compile("|".join(sorted(NAMES, key=len, reverse=True)))
+    rng = random.Random(0)
+    for _ in range(300):
+        text = "".join(rng.choices([*NAMES, *"<>abc '\n"], k=rng.randrange(30)))
+        for some in (several, letters):
+            expected, at = [], 0
+            for match in pattern.finditer(text):
+                expected += some.encode(text[at : match.start()])
+                expected.append(some.special_tokens[match[0]])
+                at = match.end()
+            expected += some.encode(text[at:])
+            assert some.encode(text, special=True) == expected
+            for pieces in (pieces_of(text, rng), text, [text]):
+                assert list(some.encode_iterable(pieces, special=True)) == expected
+                assert list(some.encode_iterable(pieces)) == some.encode(text)
+
+
+def test_special_tokens_are_read_in_a_file_too(trained, tmp_path):
+    text = END.join(["a b", "", "中 c\r\n", "<|endof", "text|>", " d"])
+    path = tmp_path / "text.txt"
+    path.write_bytes(text.encode())
+    expected = trained.encode(text, special=True)
+    assert expected.count(trained.end) == 5
+    for piece in (1, 2, 5, 13, 1000):
+        ids = trained.encode_file(path, special=True, piece=piece)
+        assert ids.tolist() == expected
+        plain = trained.encode_file(path, piece=piece)
+        assert plain.tolist() == trained.encode(text) != expected
+
+
+@pytest.mark.parametrize("bad", [[b"a"], ["a", None], b"ab"])
+def test_pieces_that_are_no_text_are_refused(trained, bad):
+    with pytest.raises(TypeError, match="text must be a str, not"):
+        list(trained.encode_iterable(bad))
+
+
+def test_ids_of_pieces_come_before_the_text_has_ended(trained):
+    def endless():
+        while True:
+            yield f"some words {END[:5]}"
+            yield f"{END[5:]} and more"
+
+    trained.encode("some words and more")
+    tracemalloc.start()
+    some = list(itertools.islice(trained.encode_iterable(endless(), True), 100_000))
+    held = tracemalloc.get_traced_memory()[1] - sys.getsizeof(some)
+    tracemalloc.stop()
+    assert some.count(trained.end) > 5_000
+    assert held < 500_000
+
+
+def test_a_character_that_is_unknown_names_the_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("abz", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"text\.txt: 'z' is not among"):
+        Tokenizer.characters("ab").encode_file(path)
+
+
+def test_no_encoding_is_left_to_the_system(tmp_path):
+    """Python warns where one is, and here a warning is an error."""
+    script = r"""
+import pathlib, sys, warnings
+warnings.filterwarnings("error", category=EncodingWarning, module="lmlab")
+from lmlab import corpora
+from lmlab.tokenizer import Tokenizer, train
+folder = pathlib.Path(sys.argv[1])
+path = folder / "text.txt"
+path.write_bytes("\u4e2d\u6587 \u00e9 ".encode() * 500)
+train(corpora.load(path).train, 300, ["<\u4e2d>"]).save(folder)
+whole = Tokenizer.load(folder)
+(folder / "tokenizer.json").unlink()
+assert Tokenizer.load(folder).special_tokens == whole.special_tokens
+assert list(whole.special_tokens) == ["<\u4e2d>"]
+text = whole.decode(whole.encode_file(path, folder / "ids.npy"))
+assert text.encode() == path.read_bytes()
+"""
+    options = ["-X", "warn_default_encoding"]
+    ascii_only = os.environ | {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    subprocess.run(
+        [sys.executable, *options, "-c", script, tmp_path], check=True, env=ascii_only
+    )
+
+
+def test_decoding_looks_at_each_id_once(trained):
+    class Counting(list):
+        looked_up = 0
+
+        def __getitem__(self, i):
+            Counting.looked_up += 1
+            return super().__getitem__(i)
+
+    counting = Tokenizer(trained.tokens, trained.merges, trained.special_tokens)
+    counting.tokens = Counting(counting.tokens)
+    for count in (1_000, 2_000):
+        Counting.looked_up = 0
+        counting.decode([97] * count)
+        assert Counting.looked_up == count
+
+
 def test_a_large_vocabulary_gets_wider_ids():
     byte = [bytes([i]) for i in range(256)]
     pairs = [a + b for a in byte for b in byte]
@@ -503,7 +747,7 @@ def test_an_empty_or_missing_file_is_refused(trained, tmp_path):
 
 def test_a_full_disk_leaves_the_ids_that_were_there(trained, tmp_path, monkeypatch):
     path, out = tmp_path / "text.txt", tmp_path / "ids.npy"
-    path.write_text("some text")
+    path.write_text("some text", encoding="utf-8")
     trained.encode_file(path, out)
     before = out.read_bytes()
 
@@ -728,6 +972,14 @@ def sequence(*parts):
     return {"type": "Sequence", "processors": both}
 
 
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+DIGITS = {"type": "Digits", "individual_digits": True}
+
+
+def cuts(*steps):
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
 def keep_one_byte(whole):
     whole["model"].update(vocab={"a": 0}, merges=[])
     whole["added_tokens"].clear()
@@ -792,6 +1044,14 @@ BROKEN = {
         change_whole(lambda w: w.update(post_processor={"type": "BertProcessing"})),
         r"its post_processor \(BertProcessing\) adds tokens",
     ),
+    "an option of the model": (
+        change_whole(lambda w: w["model"].update(ignore_merges=True)),
+        "its model has the options .*ignore_merges",
+    ),
+    "two cuts": (
+        change_whole(lambda w: w.update(pre_tokenizer=cuts(DIGITS, BYTES))),
+        "its pre_tokenizer is",
+    ),
     "greedy special": (
         change_whole(lambda w: w["added_tokens"][0].update(lstrip=True)),
         "takes spaces with it",
@@ -806,6 +1066,232 @@ def test_a_file_that_would_give_other_ids_is_refused(saved, what):
     break_it(saved)
     with pytest.raises(ValueError, match=message):
         Tokenizer.load(saved)
+
+
+HARMLESS = {
+    "truncation": {"truncation": {"max_length": 64, "strategy": "LongestFirst"}},
+    "padding": {"padding": {"strategy": "BatchLongest", "pad_id": 0}},
+    "one cut in a sequence": {"pre_tokenizer": cuts(cuts(BYTES))},
+    "a byte-level post-processor": {"post_processor": {"type": "ByteLevel"}},
+}
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_what_does_not_change_ids_is_no_reason_to_refuse(saved, what):
+    before = Tokenizer.load(saved)
+    edited(saved, "tokenizer.json", lambda w: w.update(HARMLESS[what]))
+    assert same(Tokenizer.load(saved), before)
+
+
+def test_a_name_for_unknown_characters_does_not_matter_to_bytes(saved):
+    before = Tokenizer.load(saved)
+    edited(
+        saved,
+        "tokenizer.json",
+        lambda w: w["model"].update(unk_token=END, fuse_unk=True),
+    )
+    assert same(Tokenizer.load(saved), before)
+
+
+def test_what_was_once_cut_and_padded_is_read(trained, tmp_path):
+    import transformers
+
+    trained.save(tmp_path / "ours")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    theirs.pad_token = theirs.eos_token
+    theirs(["a", "b c d"], truncation=True, padding="max_length", max_length=64)
+    theirs.save_pretrained(tmp_path / "theirs")
+    saved = json.loads((tmp_path / "theirs" / "tokenizer.json").read_text("utf-8"))
+    assert saved["truncation"]
+    assert saved["padding"]
+    assert same(Tokenizer.load(tmp_path / "theirs"), trained)
+
+
+PLAIN = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
+GPT2 = {"tokenizer_class": "GPT2Tokenizer"}
+FAST = {"tokenizer_class": "PreTrainedTokenizerFast"}
+
+
+def more(V):
+    """What the smaller files say: config, special_tokens_map, added_tokens.
+
+    V: the first id after the vocabulary.
+    """
+    return {
+        "nothing": (None, None, None),
+        "an added token": (None, None, {"<|pad|>": V}),
+        "an added token that a map names": (
+            None,
+            {"pad_token": "pad!", "additional_special_tokens": ["<a>", "<b>"]},
+            {"<b>": V, "pad!": V + 1, "<a>": V + 2},
+        ),
+        "a map": (
+            GPT2,
+            {"pad_token": "<|pad|>", "bos_token": {"content": END, **PLAIN}},
+            None,
+        ),
+        "a pad token in the config": (GPT2 | {"pad_token": "<|pad|>"}, None, None),
+        "a name without brackets": (GPT2 | {"pad_token": "PAD"}, None, None),
+        "many names": (
+            GPT2
+            | {
+                "image_token": "<b>",
+                "mask_token": "<a>",
+                "additional_special_tokens": [
+                    {"content": "<|pad|>", "__type": "AddedToken", **PLAIN}
+                ],
+                "pad_token": {"content": "[PAD]", "__type": "AddedToken", **PLAIN},
+            },
+            None,
+            None,
+        ),
+        "names of a model's own": (
+            GPT2 | {"extra_special_tokens": {"image_token": "<b>", "x": "<a>"}},
+            None,
+            None,
+        ),
+        "added tokens in the config": (
+            GPT2
+            | {
+                "added_tokens_decoder": {
+                    str(V + 1): {"content": "<a>", "special": True, **PLAIN},
+                    str(V): {"content": "<|pad|>", "special": True, **PLAIN},
+                }
+            },
+            None,
+            None,
+        ),
+        "older files that the config overrules": (
+            GPT2 | {"added_tokens_decoder": {}},
+            {"pad_token": "<|pad|>"},
+            {"<a>": V},
+        ),
+        "settings that are off": (
+            GPT2
+            | {"add_prefix_space": False, "add_bos_token": False, "eos_token": END},
+            None,
+            None,
+        ),
+        "a fast class that names a token": (
+            FAST | {"pad_token": "<|pad|>"},
+            None,
+            None,
+        ),
+    }
+
+
+MORE = more(0)
+
+
+def write_more(folder, *contents):
+    """Put the smaller files, as in `more`, into a folder."""
+    names = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
+    (folder / "config.json").write_text('{"model_type": "gpt2"}', "utf-8")
+    for name, content in zip(names, contents):
+        (folder / name).unlink(missing_ok=True)
+        if content is not None:
+            (folder / name).write_text(json.dumps(content), "utf-8")
+
+
+def check_like_transformers(folder):
+    import transformers
+
+    ours = Tokenizer.load(folder)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    assert len(theirs) == ours.vocab_size
+    rng = random.Random(0)
+    parts = ["<a>", "<b>", "<|pad|>", "[PAD]", "PAD", "pad!", END, " ", "Hello", "é"]
+    for text in [*parts, *("".join(rng.choices(parts, k=9)) for _ in range(50)), *ODD]:
+        assert ours.encode(text, special=True) == theirs(text)["input_ids"]
+    return ours
+
+
+@pytest.mark.parametrize(
+    ("what", "whole"),
+    # transformers has no way to read the fast class without a tokenizer.json
+    [(what, w) for what in MORE for w in (False, True) if w or "fast" not in what],
+)
+def test_what_the_smaller_files_say_is_heard(trained, tmp_path, what, whole):
+    trained.save(tmp_path)
+    if not whole:
+        (tmp_path / "tokenizer.json").unlink()
+    write_more(tmp_path, *more(trained.vocab_size)[what])
+    loaded = check_like_transformers(tmp_path)
+    count = sum(name in loaded.special_tokens for name in ("<|pad|>", "<a>", "PAD"))
+    assert bool(count) == (what not in NOTHING_MORE)
+    loaded.save(tmp_path)  # and what was heard is not lost, nor said twice
+    assert same(check_like_transformers(tmp_path), loaded)
+
+
+def test_gpt2_with_more_tokens_is_what_transformers_reads(gpt2, tmp_path):
+    gpt2.save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    write_more(tmp_path, *more(50_257)["an added token"])
+    loaded = check_like_transformers(tmp_path)
+    assert loaded.encode("x<|pad|>y", special=True) == [87, 50_257, 88]
+
+
+NOTHING_MORE = (
+    "nothing",
+    "older files that the config overrules",
+    "settings that are off",
+)
+TOO_MUCH = {
+    "a space in front": (
+        GPT2 | {"add_prefix_space": True},
+        "tokenizer_config.json: its add_prefix_space adds",
+    ),
+    "a token in front": (
+        GPT2 | {"add_bos_token": True},
+        "tokenizer_config.json: its add_bos_token adds",
+    ),
+    "a token behind": (
+        GPT2 | {"add_eos_token": True},
+        "tokenizer_config.json: its add_eos_token adds",
+    ),
+    "another class": (
+        {"tokenizer_class": "RobertaTokenizer"},
+        "its tokenizer_class RobertaTokenizer reads",
+    ),
+    "an ordinary token": (
+        GPT2 | {"pad_token": "!"},
+        "special token '!' is an ordinary token",
+    ),
+    "a greedy token": (
+        GPT2 | {"mask_token": {"content": "<a>", **PLAIN, "lstrip": True}},
+        "'<a>' takes spaces with it",
+    ),
+    "another id": (
+        GPT2 | {"added_tokens_decoder": {"9999": {"content": "<a>"}}},
+        "'<a>' has the id 9999, but by the other files it is",
+    ),
+    "a word": (
+        GPT2 | {"added_tokens_decoder": {"9": {"content": "zebra", "special": False}}},
+        "'zebra' is one that texts may have",
+    ),
+    "no id": (
+        GPT2 | {"added_tokens_decoder": {"x": {"content": "<a>"}}},
+        "does not number its tokens",
+    ),
+    "no token": (GPT2 | {"pad_token": 7}, "7 is no token"),
+    "no names": ([], "must be a JSON object"),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_what_the_smaller_files_say_and_cannot_be_done_is_refused(saved, what):
+    config, message = TOO_MUCH[what]
+    (saved / "tokenizer.json").unlink()
+    write_more(saved, config, None, None)
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.load(saved)
+
+
+def test_saving_leaves_no_older_files_that_speak_of_another_vocabulary(saved):
+    write_more(saved, *more(270)["an added token that a map names"])
+    tokenizer = train("abab", 300)
+    tokenizer.save(saved)
+    assert same(check_like_transformers(saved), tokenizer)
 
 
 @pytest.mark.parametrize("make", [template, sequence])
