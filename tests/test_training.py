@@ -193,6 +193,7 @@ def test_the_rate_rises_to_lr_and_falls_to_min_lr():
     assert rates[55] == pytest.approx(0.3)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0.1 < rates[-1] < 0.101
+    assert recipe.rate(100) == recipe.rate(150) == pytest.approx(0.1)
     assert Recipe(steps=3, lr=1, batch_size=1, warmup=0).rate(0) == 1
     assert Recipe(steps=1, lr=1, batch_size=1).rate(0) == 1
 
