@@ -329,11 +329,31 @@ def test_a_smaller_copy_says_nearly_the_same(trained, precision, share):
         exact, ours = model.loss(ids, targets), small.loss(ids, targets)
     assert ours.item() == pytest.approx(exact.item(), abs=0.01)
     prompt = text[:12].tolist()
-    expected = generate(model, prompt, 20)
-    assert generate(small, prompt, 20) == expected
-    assert generate(small, prompt, 20, use_cache=False) == expected
+    # Two ids may be as good as equal, and another processor takes the other: what is
+    # written must be the best but for an error of the logits, twice.
+    allowed = 2 * share * logits.abs().max() + 1e-4
+    for use_cache in (True, False):
+        (written,) = generate(small, prompt, 20, use_cache=use_cache)
+        row = torch.tensor([prompt + written])
+        with torch.no_grad():
+            exact = model(row)[0, len(prompt) - 1 : -1]  # of each id written
+        chosen = exact.gather(1, row[0, len(prompt) :, None])[:, 0]
+        assert (exact.amax(1) - chosen).max() <= allowed
     assert not any(p.requires_grad for p in small.parameters())
     assert all(p.requires_grad for p in model.parameters())
+
+
+@needs_int8
+def test_a_head_of_its_own_is_the_copys_too():
+    torch.manual_seed(0)
+    model = GPT(Config(31, context=12, layers=1, heads=2, width=16, tied=False)).eval()
+    ids = torch.randint(31, (2, 12))
+    small = quantized.for_generation(model, "int8")
+    with torch.no_grad():
+        exact, near = model(ids), small(ids)
+        assert (near - exact).norm() < 0.05 * exact.norm()
+        loss = small.loss(ids, ids.int())
+    assert loss.item() == pytest.approx(model.loss(ids, ids).item(), abs=0.02)
 
 
 @needs_int8

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -135,6 +136,32 @@ def test_to_huggingface_is_a_tied_copy_and_draws_nothing(model, ids):
     assert torch.equal(again(ids), model(ids))
 
 
+def test_an_untied_head_goes_both_ways(tokens, tmp_path):
+    torch.manual_seed(3)
+    config = Config(tokens.vocab_size, 16, layers=2, heads=2, width=8, tied=False)
+    model = GPT(config).eval()
+    assert model.num_parameters() == GPT(
+        replace(config, tied=True)
+    ).num_parameters() + (tokens.vocab_size * 8)
+    ids = torch.randint(tokens.vocab_size, (2, 16))
+    pretrained.save(model, tokens, tmp_path / "untied")
+    again, _ = pretrained.load(tmp_path / "untied")
+    assert again.config == config
+    torch.testing.assert_close(again(ids), model(ids))
+    theirs, info = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "untied", output_loading_info=True
+    )
+    assert not any(info.values()), info
+    assert theirs.config.tie_word_embeddings is False
+    for other in (theirs, pretrained.to_huggingface(model)):
+        assert other.lm_head.weight is not other.transformer.wte.weight
+        torch.testing.assert_close(other(ids).logits, model(ids), atol=1e-5, rtol=0)
+    back = pretrained.from_huggingface(theirs)
+    torch.testing.assert_close(back(ids), model(ids))
+    model.loss(ids, ids).backward()
+    assert model.head.weight.grad.abs().sum() > 0
+
+
 def test_a_model_in_half_precision_is_loaded_as_float32(model, tokens, ids, tmp_path):
     pretrained.save(model, tokens, tmp_path / "half", dtype=torch.float16)
     stored = (tmp_path / "half" / "model.safetensors").stat().st_size
@@ -247,7 +274,7 @@ def test_weights_of_another_shape_are_named(folder, change, said):
         ("activation_function", "relu", "activation_function = 'relu'"),
         ("layer_norm_epsilon", 1e-6, "layer_norm_epsilon = 1e-06"),
         ("scale_attn_by_inverse_layer_idx", True, "inverse_layer_idx = True"),
-        ("tie_word_embeddings", False, "tie_word_embeddings = False"),
+        ("tie_word_embeddings", False, "it lacks lm_head.weight"),
         ("n_inner", 33, "n_inner = 33"),
         ("n_layer", None, "layers must be a whole number from 1, got None"),
         ("n_head", 3, "heads must divide width: got width=20, heads=3"),
