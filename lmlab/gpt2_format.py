@@ -174,7 +174,7 @@ def _misfit(tensors, shapes, head):
             )
     if head is not None and not torch.equal(head, tensors["wte.weight"]):
         return (
-            f"{HEAD} differs from wte.weight, and by tie_word_embeddings in config.json "
+            f"{HEAD} differs from wte.weight, and by config.json's tie_word_embeddings "
             "the two are one"
         )
     return None
