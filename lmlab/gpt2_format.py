@@ -117,12 +117,17 @@ def their_name(name):
     return f"{_NAMES[module]}.{kind}"
 
 
-def write_tensors(model):
-    """{their name, with PREFIX: tensor} of the model's weights, on the CPU."""
+def write_tensors(model, vocabulary=None):
+    """{their name, with PREFIX: tensor} of the model's weights, on the CPU.
+
+    vocabulary: how many ids, from 0, are written; None for all.
+    """
     tensors = {}
     for name, tensor in model.state_dict().items():
         theirs = their_name(name)
         tensor = tensor.detach().cpu()
+        if name in ("token_embedding.weight", "head.weight"):
+            tensor = tensor[:vocabulary]
         tensor = tensor.T if theirs.endswith(_TRANSPOSED) else tensor
         prefix = "" if theirs == HEAD else PREFIX
         tensors[prefix + theirs] = tensor.contiguous()

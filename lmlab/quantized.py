@@ -17,6 +17,7 @@ from torch import nn
 
 from lmlab.gpt import GPT
 from lmlab.lean_loss import logits_loss
+from lmlab.wrappers import unwrapped
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 ENGINE = "fbgemm"  # torch's library for x86; on one token the fastest of four tried
@@ -34,6 +35,7 @@ def for_generation(model, precision="int8"):
         raise ValueError(
             f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
         )
+    model = unwrapped(model)
     device = model.token_embedding.weight.device
     if precision == "int8":
         if (

@@ -288,6 +288,39 @@ def test_prompts_that_are_none(model, prompt, num_tokens, kind, said):
 # --- Smaller copies -------------------------------------------------------------------
 
 
+def test_rows_to_spare_are_never_chosen():
+    torch.manual_seed(0)
+    model = GPT(Config(40, context=24, layers=1, heads=2, width=8)).eval()
+    with torch.no_grad():
+        model.token_embedding.weight[30:] *= 40  # these would often be the likeliest
+    options = {
+        "greedy": {},
+        "beams": {"beams": 3, "num_sequences": 3},
+        "drawn": {"temperature": 3.0, "num_sequences": 40, "seed": 1},
+        "nucleus": {"temperature": 3.0, "top_p": 0.9, "top_k": 35, "seed": 1},
+        "penalty": {"repetition_penalty": 1.5},
+        "no cache": {"use_cache": False},
+    }
+    for name, some in options.items():
+        prompts = [[3, 4], [5]]
+        rows = generate(model, prompts, 12, vocab_size=30, **some)
+        assert max(map(max, rows)) < 30, name
+        rows = generate(model, prompts, 12, **some)
+        assert max(map(max, rows)) >= 30, name
+    for wrong in (0, 41, True, 3.0):
+        with pytest.raises(ValueError, match="vocab_size must be a whole number"):
+            generate(model, [1], 2, vocab_size=wrong)
+    with pytest.raises(ValueError, match="prompt_ids must lie in 0 … 29, got 30"):
+        generate(model, [30], 2, vocab_size=30)
+
+
+def test_a_wrapped_model_writes_what_the_one_inside_does():
+    model = GPT(Config(40, context=24, layers=1, heads=2, width=8)).eval()
+    expected = generate(model, [3, 4], 12)
+    assert generate(torch.compile(model, backend="eager"), [3, 4], 12) == expected
+    assert generate(torch.nn.DataParallel(model), [3, 4], 12) == expected
+
+
 INT8 = quantized.ENGINE in torch.backends.quantized.supported_engines
 needs_int8 = pytest.mark.skipif(not INT8, reason="torch has no 8-bit kernels here")
 
