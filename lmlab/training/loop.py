@@ -154,7 +154,7 @@ class _Run:
                     "folder: fit after checkpoints.load_model(model, path), or "
                     f"train_gpt --weights {path}"
                 )
-        if about["last batch"] != _digest([self.batch(about["step"] - 1)]):
+        if about.get("last batch") != _digest([self.batch(about["step"] - 1)]):
             raise CheckpointError(
                 f"{path} cannot be resumed, the data differs: its last batch, of step "
                 f"{about['step']}, is another here. Pass the batches it was made with"
