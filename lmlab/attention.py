@@ -13,6 +13,7 @@ from lmlab.shapes import attention_batch, broadcasts, four_dimensional
 from lmlab.tiled import tiled_attention, wider
 
 __all__ = [
+    "KeysValues",
     "LearnedPositions",
     "MultiHeadAttention",
     "attend",
@@ -102,8 +103,9 @@ class MultiHeadAttention(nn.Module):
     width: of x and of the output. heads: how many. key_width: the width D of one
     head's queries and keys, width // heads unless given; value_width: the width E of
     one head's values, key_width unless given. rotary: turn queries and keys by their
-    positions. Four linear layers hold the weights, head after head: query, key (width →
-    heads·D), value (width → heads·E), output (heads·E → width).
+    positions, with rotary_base as `rotary`'s base. Four linear layers hold the weights,
+    head after head: query, key (width → heads·D), value (width → heads·E), output
+    (heads·E → width).
     Raises ValueError when heads does not divide width and no key_width is given.
     """
 
@@ -117,6 +119,7 @@ class MultiHeadAttention(nn.Module):
         bias=True,
         dropout=0.0,
         rotary=False,
+        rotary_base=10000.0,
     ):
         super().__init__()
         if heads < 1 or (key_width is None and width % heads):
@@ -128,12 +131,8 @@ class MultiHeadAttention(nn.Module):
         E = value_width or D
         if rotary and D % 2:
             raise ValueError(f"rotary needs an even key_width, got {D}")
-        self.width, self.heads, self.rotary, self.dropout = (
-            width,
-            heads,
-            rotary,
-            dropout,
-        )
+        self.width, self.heads, self.dropout = width, heads, dropout
+        self.rotary, self.rotary_base = rotary, rotary_base
         self.query = nn.Linear(width, heads * D, bias)
         self.key = nn.Linear(width, heads * D, bias)
         self.value = nn.Linear(width, heads * E, bias)
@@ -143,24 +142,42 @@ class MultiHeadAttention(nn.Module):
             if bias:
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x, memory=None, mask=None, causal=False, need_weights=False):
+    def forward(
+        self, x, memory=None, mask=None, causal=False, need_weights=False, *,
+        positions=None, memory_positions=None, cache=None,
+    ):  # fmt: skip
         """x (..., T, width) attends to memory (..., S, width), None for x itself.
 
         mask bool, True = may attend: (T, S), or with batch dimensions, broadcastable to
         (..., T, S) and shared by the heads; with one dimension more than x has,
         (..., heads, T, S). causal: aligned at the end, as in `attend`; rotary positions
-        are aligned likewise (query i stands at S − T + i).
+        are aligned likewise (query i stands at S − T + i) unless given: positions of x,
+        (T,) or (..., T), which are also those of its own keys; memory_positions of
+        memory, (S,) or (..., S).
+        cache: a KeysValues. Without memory, x continues what it holds, is added to it,
+        and S counts both; with memory, which is read in the first call alone, the keys
+        and values made then serve again.
         Returns out (..., T, width); with need_weights also weights (..., heads, T, S).
         """
-        memory = x if memory is None else memory
-        self._check(x, memory)
+        own = memory is None
+        memory = x if own else memory
+        self._check(x, memory, positions, memory_positions, own)
+        T, used = x.shape[-2], 0 if cache is None else cache.used
+        S = used + T if own else memory.shape[-2]
         q = self._split(self.query(x))  # (..., H, T, D)
-        k = self._split(self.key(memory))  # (..., H, S, D)
-        v = self._split(self.value(memory))  # (..., H, S, E)
         if self.rotary:
-            T, S = q.shape[-2], k.shape[-2]
-            q = rotary(q, range(S - T, S))
-            k = rotary(k)
+            here = range(S - T, S) if positions is None else positions
+            q = rotary(q, here, self.rotary_base)
+            there = here if own else memory_positions
+        if own or not used:
+            k = self._split(self.key(memory))  # (..., H, S, D), or T with a cache
+            v = self._split(self.value(memory))  # (..., H, S, E)
+            if self.rotary:
+                k = rotary(k, there, self.rotary_base)
+            if cache is not None:
+                k, v = cache.extend(k, v)
+        else:
+            k, v = cache.keys, cache.values
         if isinstance(mask, torch.Tensor) and 2 < mask.ndim <= x.ndim:
             mask = mask.unsqueeze(-3)  # (..., 1, T, S): the same for every head
         dropout = self.dropout if self.training else 0.0
@@ -177,13 +194,21 @@ class MultiHeadAttention(nn.Module):
     def _join(self, x):
         return self.output(x.transpose(-3, -2).flatten(-2))  # (..., T, H·E) → width
 
-    def _check(self, x, memory):
+    def _check(self, x, memory, positions, memory_positions, own):
         for name, value in (("x", x), ("memory", memory)):
             if value.ndim < 2 or value.shape[-1] != self.width:
                 raise ValueError(
                     f"{name} must be (..., {'T' if name == 'x' else 'S'}, "
                     f"{self.width}), got {tuple(value.shape)}"
                 )
+        if not self.rotary and (positions is not None or memory_positions is not None):
+            raise ValueError(
+                "positions are for rotary=True, and this attention has not"
+            )
+        if own and memory_positions is not None:
+            raise ValueError(
+                "memory_positions: there is no memory, x attends to itself"
+            )
 
     @classmethod
     def from_torch(cls, theirs):
@@ -210,6 +235,31 @@ class MultiHeadAttention(nn.Module):
                     layer.bias.copy_(b)
                 ours.output.bias.copy_(theirs.out_proj.bias)
         return ours.train(theirs.training)
+
+
+class KeysValues:
+    """Keys (..., H, S, D) and values (..., H, S, E) of what one attention has read."""
+
+    def __init__(self):
+        self.keys = self.values = None
+
+    @property
+    def used(self):
+        """How many positions S it holds."""
+        return 0 if self.keys is None else self.keys.shape[-2]
+
+    def extend(self, keys, values):
+        """Add those of more positions; returns all keys and all values."""
+        if self.keys is not None:
+            keys = torch.cat([self.keys, keys], -2)
+            values = torch.cat([self.values, values], -2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def pick(self, rows):
+        """Keep these rows of the first dimension, in this order (LongTensor)."""
+        if self.keys is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
 
 
 def _allowed(mask, shape, causal, device):

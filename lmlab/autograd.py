@@ -118,12 +118,17 @@ class Value:
 
     def leaky_relu(self, alpha=0.01):
         """Self where positive, else alpha × self (Maas et al. 2013)."""
-        slope = 1.0 if self.data > 0 else alpha
-        return Value(slope * self.data, (self,), (slope,), "lrelu" if alpha else "relu")
+        z = self.data
+        slope = 1.0 if z > 0 else alpha
+        # With alpha 0 the product would be NaN for −∞, and −0.0 for what is negative.
+        out = 0.0 if z <= 0 and not alpha else slope * z
+        return Value(out, (self,), (slope,), "lrelu" if alpha else "relu")
 
     def gelu(self):
         """Self × Φ(self), Φ the normal distribution (Hendrycks & Gimpel 2016)."""
         z = self.data
+        if math.isinf(z):  # where 0 × ∞ would be NaN: the limits
+            return Value(max(z, 0.0), (self,), (float(z > 0),), "gelu")
         cdf = 0.5 * math.erfc(-z / math.sqrt(2))
         pdf = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
         return Value(z * cdf, (self,), (cdf + z * pdf,), "gelu")

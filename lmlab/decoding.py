@@ -2,9 +2,12 @@
 
 A hypothesis is a target that begins with `start`; its score is the sum of the log-
 probabilities of its ids, in nats, `end` included. The model needs `encode(source)` →
-(memory, memory_mask) and `decode(target, memory, memory_mask)` → logits.
+(memory, memory_mask) and `decode(target, memory, memory_mask)` → logits. One whose
+`decode` takes a `cache` too, which its `new_cache()` makes, is given each id once; any
+other is given the whole target again for every id.
 """
 
+import inspect
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +21,30 @@ class Found:
     scores: torch.Tensor
 
 
-def _log_probabilities(model, ids, memory, mask):
-    """Of the next id, (rows, V) in float64 on the CPU, where no sum is rounded away."""
-    logits = model.decode(ids, memory, mask)[:, -1]
-    return logits.float().log_softmax(-1).cpu().double()
+class _Targets:
+    """Rows of ids (R, T) that grow at the right, and what the model says comes next."""
+
+    def __init__(self, model, ids, memory, mask):
+        self.model, self.ids, self.memory = model, ids, (memory, mask)
+        continues = "cache" in inspect.signature(model.decode).parameters
+        self.cache = model.new_cache() if continues else None
+
+    def log_probabilities(self):
+        """Of the next id, (R, V) in float64 on the CPU: no sum is rounded away."""
+        if self.cache is None:
+            logits = self.model.decode(self.ids, *self.memory)
+        else:
+            logits = self.model.decode(self.ids[:, -1:], *self.memory, cache=self.cache)
+        return logits[:, -1].float().log_softmax(-1).cpu().double()
+
+    def add(self, chosen, parents=None):
+        """Append the ids chosen (R,) to the rows, or to those of `parents` (R,)."""
+        if parents is not None:
+            parents = parents.to(self.ids.device)
+            self.ids = self.ids[parents]
+            if self.cache is not None:
+                self.cache.pick(parents)
+        self.ids = torch.cat([self.ids, chosen[:, None].to(self.ids)], 1)
 
 
 @torch.no_grad()
@@ -32,16 +55,17 @@ def greedy(model, source, max_length, *, start=1, end=2, pad=0):
     """
     _check(max_length)
     memory, mask = model.encode(source)
-    ids = torch.full((len(source), 1), start, device=source.device)
+    first = torch.full((len(source), 1), start, device=source.device)
+    targets = _Targets(model, first, memory, mask)
     scores = torch.zeros(len(source), dtype=torch.float64)
     running = torch.ones(len(source), dtype=torch.bool)
-    while ids.shape[1] <= max_length and running.any():
-        best, chosen = _log_probabilities(model, ids, memory, mask).max(-1)
+    while targets.ids.shape[1] <= max_length and running.any():
+        best, chosen = targets.log_probabilities().max(-1)
         scores += torch.where(running, best, 0.0)
         chosen = torch.where(running, chosen, pad)
         running &= chosen != end
-        ids = torch.cat([ids, chosen[:, None].to(ids)], 1)
-    return Found(_widen(ids, 1 + max_length, pad), scores)
+        targets.add(chosen)
+    return Found(_widen(targets.ids, 1 + max_length, pad), scores)
 
 
 @torch.no_grad()
@@ -68,21 +92,21 @@ def beam_search(
         raise ValueError(f"length_power must be 0 or more, got {length_power!r}")
     memory, mask = (x.repeat_interleave(beam, 0) for x in model.encode(source))
     B = len(source)
-    ids = torch.full((B, beam, 1), start, device=source.device)
+    first = torch.full((B * beam, 1), start, device=source.device)
+    targets = _Targets(model, first, memory, mask)
+    row_of = torch.arange(B)[:, None] * beam  # of the first hypothesis of each source
     scores = torch.full((B, beam), -torch.inf, dtype=torch.float64)
     scores[:, 0] = 0.0  # one hypothesis to begin with; the other places are empty
     running = torch.ones(B, beam, dtype=torch.bool)
     best = torch.full((B,), -torch.inf, dtype=torch.float64)
     answer = torch.full((B, 1 + max_length), pad, device=source.device)
     for length in range(1, max_length + 1):
-        steps = _log_probabilities(model, ids.flatten(0, 1), memory, mask)
-        steps = steps.unflatten(0, (B, beam))  # (B, beam, V)
+        steps = targets.log_probabilities().unflatten(0, (B, beam))  # (B, beam, V)
         only_pad = torch.full_like(steps, -torch.inf)
         only_pad[..., pad] = 0.0  # what has ended stays as it is
         steps = torch.where(running[..., None], steps, only_pad)
         scores, parent, chosen = _nested(scores[..., None] + steps)
-        moved = parent[..., None].to(ids.device).expand(-1, -1, length)
-        ids = torch.cat([ids.gather(1, moved), chosen[..., None].to(ids)], -1)
+        targets.add(chosen.flatten(), (row_of + parent).flatten())
         was_running = running.gather(1, parent)
         running = was_running & (chosen != end)
         done = was_running if length == max_length else was_running & ~running
@@ -90,9 +114,9 @@ def beam_search(
         value, place = judged.max(1)
         better = value > best
         best = torch.where(better, value, best)
-        rows = better.nonzero()[:, 0].to(ids.device)
-        place = place.to(ids.device)
-        answer[rows, : length + 1] = ids[rows, place[rows]]
+        rows = better.nonzero()[:, 0]
+        found = targets.ids[(row_of[rows, 0] + place[rows]).to(targets.ids.device)]
+        answer[rows.to(answer.device), : length + 1] = found
         if not running.any():
             break
     return Found(answer, best)

@@ -1,8 +1,21 @@
-"""Write a file whole or not at all."""
+"""Paths that users name, and files that are written whole or not at all."""
 
 import contextlib
 import os
 from pathlib import Path
+
+LONGEST_HEADER = 100_000_000  # bytes; safetensors takes no longer one
+
+
+def given(path):
+    """The path that a user named, in full; ~ is a home folder, "." the working one.
+
+    Raises ValueError when there is no such home folder, TypeError for what is no path.
+    """
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def publish(path, data):
@@ -10,7 +23,7 @@ def publish(path, data):
 
     Makes the folders above it. Raises OSError, and leaves what was there before.
     """
-    with _renamed(path) as partial:
+    with _renamed(given(path)) as partial:
         partial.write_bytes(data if isinstance(data, bytes) else data.encode())
 
 
@@ -27,8 +40,9 @@ def publish_array(path, lists, dtype):
     """
     import numpy as np
 
+    path = given(path)
     form, count = {"descr": dtype.str, "fortran_order": False}, 0
-    with _renamed(Path(path)) as partial, open(partial, "wb") as file:
+    with _renamed(path) as partial, open(partial, "wb") as file:
         np.lib.format.write_array_header_1_0(file, form | {"shape": (0,)})
         start = file.tell()
         for some in lists:
@@ -52,3 +66,54 @@ def _renamed(path):
     finally:
         with contextlib.suppress(OSError):  # a read-only folder has its own error
             partial.unlink(missing_ok=True)
+
+
+# --- Tensors --------------------------------------------------------------------------
+
+
+def write_tensors(path, tensors, metadata):
+    """Write {name: tensor} as a safetensors file, and flush it to the disk.
+
+    Others may read it if they may read the user's files; whoever wants it whole or not
+    at all writes it elsewhere first. metadata: {str: str}. Raises OSError.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode  # as any new file's; safetensors shuts others out
+    try:
+        save_file(apart(tensors), path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path.name}: {error}") from error
+    path.chmod(mode)
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def apart(tensors):
+    """The tensors, each with memory of its own, which safetensors asks for.
+
+    Only where two have one memory, or one is a view of another, is anything copied.
+    """
+    found, memories = {}, set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if memory in memories else tensor
+        memories.add(memory)
+    return found
+
+
+def is_pickle(start):
+    """Whether a file that begins with these bytes, 8 or more, is pickle's or torch's.
+
+    A safetensors file begins with the length of its header, which may look like a
+    pickle's first two bytes, but then is too long, or no pickle's goes on like this.
+    """
+    if start.startswith(b"PK\x03\x04"):
+        return True  # torch.save's: a zip file with a pickle in it
+    if len(start) < 8 or start[0] != 0x80 or not 2 <= start[1] <= 5:
+        return False
+    framed = start[1] >= 4 and start[2] == 0x95
+    return framed or int.from_bytes(start[:8], "little") > LONGEST_HEADER

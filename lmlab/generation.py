@@ -9,12 +9,14 @@ same wherever it stands.
 
 import operator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from lmlab import beams as beam_search
 from lmlab import sampling
 from lmlab.running_text import RunningText
+from lmlab.wrappers import unwrapped
 
 
 def generate(
@@ -32,6 +34,7 @@ def generate(
     seed=None,
     use_cache=True,
     crop=False,
+    vocab_size=None,
 ):
     """Continue a prompt, or each of several; returns lists of new ids alone.
 
@@ -45,29 +48,35 @@ def generate(
     None draws anew. The global random generators are never used.
     use_cache=False reads everything again for each id: slower, and the same. crop: of
     a prompt that is too long keep the end; without it, that is an error.
+    vocab_size: of the tokenizer, if the model has more rows than it has ids: those to
+    spare are never chosen (`pretrained.load` leaves them out by itself).
     Raises ValueError or TypeError, naming the argument.
     """
     prompts = _prompts(prompt_ids)
     choice = _Choice(
         num_tokens, num_sequences, temperature, top_k, top_p, repetition_penalty, beams
     )
-    stop = _stop(stop, model.config.vocabulary)
-    prompts = _fitting(prompts, num_tokens, model.config, crop)
+    model = unwrapped(model)
+    vocab_size = _vocab_size(vocab_size, model.config.vocabulary)
+    stop = _stop(stop, vocab_size)
+    prompts = _fitting(prompts, num_tokens, model.config, vocab_size, crop)
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
+            begin = partial(
+                RunningText,
+                model,
+                num_tokens=num_tokens,
+                use_cache=use_cache,
+                remember=repetition_penalty != 1,
+                vocab_size=vocab_size,
+            )
             if beams == 1:
-                return _sample(model, prompts, choice, stop, seed, use_cache)
+                return _sample(begin(prompts), choice, stop, seed)
             found = []
             for prompt in prompts:
-                text = RunningText(
-                    model,
-                    [prompt],
-                    num_tokens,
-                    use_cache,
-                    remember=repetition_penalty != 1,
-                )
+                text = begin([prompt])
                 found += beam_search.search(
                     text, num_tokens, beams, stop, repetition_penalty
                 )[:num_sequences]
@@ -128,10 +137,7 @@ class _Choice:
             )
 
 
-def _sample(model, prompts, choice, stop, seed, use_cache):
-    text = RunningText(
-        model, prompts, choice.num_tokens, use_cache, remember=choice.penalty != 1
-    )
+def _sample(text, choice, stop, seed):
     generator = torch.Generator(device=text.device)
     if seed is None:
         generator.seed()
@@ -139,7 +145,7 @@ def _sample(model, prompts, choice, stop, seed, use_cache):
         generator.manual_seed(seed)
     logits = text.begin()
     if choice.num_sequences > 1:  # each prompt was read once
-        rows = torch.arange(len(prompts), device=text.device)
+        rows = torch.arange(len(logits), device=text.device)
         rows = rows.repeat_interleave(choice.num_sequences)
         text.pick(rows)
         logits = logits[rows]
@@ -192,6 +198,18 @@ def _prompts(prompt_ids):
     return prompts
 
 
+def _vocab_size(vocab_size, rows):
+    if vocab_size is None:
+        return rows
+    whole = isinstance(vocab_size, int) and not isinstance(vocab_size, bool)
+    if not whole or not 1 <= vocab_size <= rows:
+        raise ValueError(
+            f"vocab_size must be a whole number in 1 … {rows}, the rows of the model, "
+            f"got {vocab_size!r}"
+        )
+    return vocab_size
+
+
 def _stop(stop, vocabulary):
     stop = {stop} if isinstance(stop, int) else set(stop)
     for i in stop:
@@ -200,7 +218,7 @@ def _stop(stop, vocabulary):
     return stop
 
 
-def _fitting(prompts, num_tokens, config, crop):
+def _fitting(prompts, num_tokens, config, vocabulary, crop):
     """The prompts, cut at the left where the caller allows it; ids looked at."""
     room = config.context - num_tokens + 1
     if room < 1:
@@ -217,8 +235,6 @@ def _fitting(prompts, num_tokens, config, crop):
         )
     prompts = [prompt[-room:] for prompt in prompts]
     for i in (i for prompt in prompts for i in prompt):
-        if not 0 <= i < config.vocabulary:
-            raise ValueError(
-                f"prompt_ids must lie in 0 … {config.vocabulary - 1}, got {i}"
-            )
+        if not 0 <= i < vocabulary:
+            raise ValueError(f"prompt_ids must lie in 0 … {vocabulary - 1}, got {i}")
     return prompts

@@ -1,8 +1,8 @@
 """GPT: a decoder-only Transformer in GPT-2's architecture; see lesson 08.
 
 Pre-norm blocks, learned positions, GELU in its tanh form, one matrix for the token
-embedding and the logits (Radford et al. 2019). `Config()` is GPT-2 with 124 M
-parameters. Shapes: ids (B, T), hidden states (B, T, C), logits (B, T, V).
+embedding and the logits unless tied=False (Radford et al. 2019). `Config()` is GPT-2
+with 124 M parameters. Shapes: ids (B, T), hidden states (B, T, C), logits (B, T, V).
 """
 
 import math
@@ -26,7 +26,8 @@ class Config:
 
     vocabulary: number of token ids; context: most tokens it can look at; layers:
     blocks; heads per block; width: of the hidden states, a multiple of heads; dropout:
-    share of activations set to zero in training.
+    share of activations set to zero in training; tied: whether the token embedding is
+    also the matrix of the logits, or these have one of their own.
     Raises ValueError, naming the field.
     """
 
@@ -36,6 +37,7 @@ class Config:
     heads: int = 12
     width: int = 768
     dropout: float = 0.0
+    tied: bool = True
 
     def __post_init__(self):
         for field in ("vocabulary", "context", "layers", "heads", "width"):
@@ -50,6 +52,8 @@ class Config:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout!r}")
+        if not isinstance(self.tied, bool):
+            raise ValueError(f"tied must be True or False, got {self.tied!r}")
 
 
 class Attention(nn.Module):
@@ -129,6 +133,9 @@ class GPT(nn.Module):
         self.drop = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.width)
+        self.head = None
+        if not config.tied:
+            self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         self._initialise()
 
     def _initialise(self):
@@ -152,7 +159,12 @@ class GPT(nn.Module):
 
     def logits(self, hidden):
         """hidden (…, C) → logits (…, V)."""
-        return F.linear(hidden, self.token_embedding.weight)
+        return F.linear(hidden, self.output_weight)
+
+    @property
+    def output_weight(self):
+        """The matrix (V, C) of the logits: the token embedding's when tied."""
+        return (self.token_embedding if self.head is None else self.head).weight
 
     def hidden(self, ids, cache=None):
         """The last hidden states (B, T, C), after the final norm; errors as above."""
@@ -170,22 +182,17 @@ class GPT(nn.Module):
     def loss(self, ids, targets, reduction="mean"):
         """Cross-entropy in nats per token (reduction "mean"), or their "sum".
 
-        ids (B, T); targets (B, T): the token after each of ids, or IGNORED (−100) for
-        one that does not count. The mean is over the tokens that count (NaN if none
-        does). Logits of a large vocabulary are made a piece at a time, so that (B, T,
-        V) never exists. Errors as in forward.
+        ids (B, T); targets (B, T), int64 or int32: the token after each of ids, or
+        IGNORED (−100) for one that does not count. The mean is over the tokens that
+        count (NaN if none does). Logits of a large vocabulary are made a piece at a
+        time, so that (B, T, V) never exists. Errors as in forward.
         """
         if targets.shape != ids.shape:
             raise ValueError(
                 f"targets must have the shape of ids, {tuple(ids.shape)}, "
                 f"got {tuple(targets.shape)}"
             )
-        return token_loss(
-            self.hidden(ids).flatten(0, 1),
-            self.token_embedding.weight,
-            targets.flatten(),
-            reduction,
-        )
+        return token_loss(self.hidden(ids), self.output_weight, targets, reduction)
 
     def num_parameters(self):
         """How many numbers are trained (the tied matrix counts once)."""

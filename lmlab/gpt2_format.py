@@ -1,7 +1,7 @@
 """GPT-2 as Hugging Face names and lays it out: config.json and the names of weights.
 
 Their weights of a layer are (in, out), as TensorFlow had them; ours are torch's (out,
-in). The matrix of the logits is the token embedding and is not stored twice. Older
+in). The matrix of the logits is not stored where it is the token embedding. Older
 files have no "transformer." before the names, and hold the causal masks too.
 """
 
@@ -11,7 +11,7 @@ import torch
 
 from lmlab.gpt import GPT, Config
 
-PREFIX, TIED = "transformer.", "lm_head.weight"
+PREFIX, HEAD = "transformer.", "lm_head.weight"
 _BUFFERS = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # masks, not weights
 _NAMES = {
     "token_embedding": "wte",
@@ -34,7 +34,7 @@ _FIXED = {
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
-    "tie_word_embeddings": (True,),
+    "tie_word_embeddings": (True, False),
 }
 _SIZES = {
     "vocabulary": "vocab_size",
@@ -80,7 +80,11 @@ def read_config(values, where, dropout=None):
             f"{where} has different {', '.join(_DROPOUTS)}; pass one share as dropout"
         )
     try:
-        return Config(**sizes, dropout=shares.pop() if dropout is None else dropout)
+        return Config(
+            **sizes,
+            dropout=shares.pop() if dropout is None else dropout,
+            tied=values.get("tie_word_embeddings", True),
+        )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
@@ -91,6 +95,7 @@ def write_config(config, end=None):
     return {
         "architectures": ["GPT2LMHeadModel"],
         **{key: known[0] for key, known in _FIXED.items()},
+        "tie_word_embeddings": config.tied,
         **sizes,
         "n_inner": None,
         **dict.fromkeys(_DROPOUTS, config.dropout),
@@ -103,6 +108,8 @@ def write_config(config, end=None):
 
 def their_name(name):
     """The name of one of our parameters in their files, without PREFIX."""
+    if name == "head.weight":
+        return HEAD
     block = re.fullmatch(r"blocks\.(\d+)\.(.+)\.(weight|bias)", name)
     if block:
         return f"h.{block[1]}.{_NAMES[block[2]]}.{block[3]}"
@@ -110,14 +117,20 @@ def their_name(name):
     return f"{_NAMES[module]}.{kind}"
 
 
-def write_tensors(model):
-    """{their name, with PREFIX: tensor} of the model's weights, on the CPU."""
+def write_tensors(model, vocabulary=None):
+    """{their name, with PREFIX: tensor} of the model's weights, on the CPU.
+
+    vocabulary: how many ids, from 0, are written; None for all.
+    """
     tensors = {}
     for name, tensor in model.state_dict().items():
         theirs = their_name(name)
         tensor = tensor.detach().cpu()
+        if name in ("token_embedding.weight", "head.weight"):
+            tensor = tensor[:vocabulary]
         tensor = tensor.T if theirs.endswith(_TRANSPOSED) else tensor
-        tensors[PREFIX + theirs] = tensor.contiguous()
+        prefix = "" if theirs == HEAD else PREFIX
+        tensors[prefix + theirs] = tensor.contiguous()
     return tensors
 
 
@@ -126,11 +139,11 @@ def build(tensors, config, where, dtype=torch.float32):
 
     tensors: {their name: tensor}. Raises ValueError, naming `where` and the weights,
     when some are missing, too many, or of another shape, and when the matrix of the
-    logits is not the token embedding.
+    logits is not the token embedding though the config says so.
     """
     tensors = {name.removeprefix(PREFIX): t for name, t in tensors.items()}
     tensors = {n: t for n, t in tensors.items() if not _BUFFERS.fullmatch(n)}
-    head = tensors.pop(TIED, None)
+    head = tensors.pop(HEAD, None) if config.tied else None
     with torch.device("meta"):  # shapes alone: nothing is drawn, no memory taken
         model = GPT(config)
     shapes = {their_name(n): t.shape for n, t in model.state_dict().items()}
@@ -165,5 +178,8 @@ def _misfit(tensors, shapes, head):
                 f"and config.json asks for {tuple(shape)}"
             )
     if head is not None and not torch.equal(head, tensors["wte.weight"]):
-        return f"{TIED} differs from wte.weight, and here the two are one"
+        return (
+            f"{HEAD} differs from wte.weight, and by config.json's tie_word_embeddings "
+            "the two are one"
+        )
     return None

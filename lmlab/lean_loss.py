@@ -22,21 +22,31 @@ SMALL = 1 << 22  # below this many logits, torch's own cross-entropy is as good
 def token_loss(hidden, weight, targets, reduction="mean"):
     """Cross-entropy of logits = hidden @ weight.T, in nats; mean or sum.
 
-    hidden (N, C), weight (V, C), targets (N,) in 0 … V − 1, or IGNORED for one that
-    does not count. Equal to F.cross_entropy on all the logits, in value and gradients.
-    Raises ValueError for another reduction, or a target out of range (on the CPU).
+    hidden (…, C), weight (V, C), targets (…) int64 or int32 in 0 … V − 1, or IGNORED
+    for one that does not count. Equal to F.cross_entropy on all the logits, in value
+    and gradients.
+    Raises ValueError for another reduction, shapes that do not fit, or a target out of
+    range (on the CPU), and TypeError for targets of another dtype.
     """
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
-    _check(targets, len(weight))
+    targets = _checked(targets, hidden.shape[:-1], len(weight), reduction)
+    hidden = hidden.reshape(-1, hidden.shape[-1])  # (N, C)
     if targets.numel() * len(weight) <= SMALL:
-        logits = F.linear(hidden, weight)
-        logits = logits.to(wider(logits.dtype))
-        return F.cross_entropy(logits, targets, reduction=reduction)
+        return _of_logits(F.linear(hidden, weight), targets, reduction)
     counted = targets != IGNORED
     kept = counted.sum()
     total = _SumInPieces.apply(hidden, weight, targets)
     return total / kept if reduction == "mean" else total
+
+
+def logits_loss(logits, targets, reduction="mean"):
+    """The same of logits (…, V) that are there already; targets and errors as above."""
+    targets = _checked(targets, logits.shape[:-1], logits.shape[-1], reduction)
+    return _of_logits(logits.reshape(-1, logits.shape[-1]), targets, reduction)
+
+
+def _of_logits(logits, targets, reduction):
+    logits = logits.to(wider(logits.dtype))
+    return F.cross_entropy(logits, targets, reduction=reduction)
 
 
 class _SumInPieces(torch.autograd.Function):
@@ -117,7 +127,18 @@ def _add_product(total, grad, h, first):
         rows.copy_(part.T @ h) if first else rows.add_(part.T @ h)
 
 
-def _check(targets, vocabulary):
+def _checked(targets, shape, vocabulary, reduction):
+    """The targets (N,) as int64, if they are such as `token_loss` says."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
+    if targets.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"targets must be int64 or int32, got {targets.dtype}")
+    if targets.shape != shape:
+        raise ValueError(
+            f"targets must be {tuple(shape)}, one for each token, "
+            f"got {tuple(targets.shape)}"
+        )
+    targets = targets.reshape(-1).long()  # torch's own kernels take nothing else
     if targets.device.type == "cpu":  # elsewhere it would wait for the device
         wrong = targets[
             ((targets < 0) & (targets != IGNORED)) | (targets >= vocabulary)
@@ -127,3 +148,4 @@ def _check(targets, vocabulary):
                 f"targets must lie in 0 … {vocabulary - 1} or be {IGNORED}, "
                 f"got {int(wrong[0])}"
             )
+    return targets

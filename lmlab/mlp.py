@@ -14,7 +14,9 @@ from numbers import Real
 
 import numpy as np
 
-from lmlab.optimizers import OPTIMIZERS, SCHEDULES, adam, drop_denormals, rate_factor
+from lmlab import schedules
+from lmlab.optimizers import OPTIMIZERS, drop_denormals
+from lmlab.schedules import SCHEDULES
 from lmlab.threads import threads_for
 
 INITS = {"he": 2.0, "xavier": 1.0, "zeros": 0.0}  # variance × fan_in
@@ -124,8 +126,8 @@ class _Step:
         self.masks = [np.empty((n, h), bool) for h in hidden]
         self.top, self.ones = empty(n), np.ones(n, model.dtype)
 
-    def run(self, totals, scale=1.0):
-        """Gradients of scale × the mean cross-entropy over the n rows.
+    def run(self, totals):
+        """Gradients of the mean cross-entropy over the n rows.
 
         The loss comes in two parts, so that its logarithms can be taken once per
         epoch: with Z the logits less their maximum, `totals` (n,) is filled with
@@ -143,7 +145,7 @@ class _Step:
         np.exp(Z, out=P)
         P /= np.add.reduce(P, axis=0, out=totals)
         P -= self.T
-        P *= scale / self.n
+        P *= 1.0 / self.n
         for i in range(last, -1, -1):
             delta, (dW, db) = D[i], self.grads[i]
             np.matmul(A[i].T, delta, out=dW)
@@ -196,10 +198,9 @@ def fit(
                 step = step_of[min(B, N - start)]
                 np.take(X, order[rows], axis=0, out=step.X, mode="clip")
                 np.take(targets, labels[rows], axis=1, out=step.T, mode="clip")
-                rate = lr * rate_factor(schedule, t, steps, warmup * steps)
+                rate = schedules.rate(schedule, t, steps, warmup * steps, lr=lr)
                 t += 1
-                scale = 1.0 if update is adam else rate
-                matched += step.run(totals[rows], scale)
+                matched += step.run(totals[rows])
                 if weight_decay:
                     w *= 1 - rate * weight_decay
                 update(w, grad, state, t, rate)

@@ -1,30 +1,26 @@
 """The README.md of a trained model: from what, at what cost, how good, and what not.
 
-    pretrained.save(model, tokenizer, folder, card=model_card.write(facts))
+    card = model_card.write(facts, rivals, samples, how, language="en")
+    pretrained.save(model, tokenizer, folder, card=card)
 
 The headings follow Mitchell and others (2019), *Model cards for model reporting*. Every
-number comes from the caller; the words about what the model is not do not depend on it.
+number comes from the caller, and so does every word about the text, the licence and the
+making of this model; what is not given is not said. What remains is true of any small
+language model.
 """
 
+import json
 import string
 
 TEMPLATE = """\
 ---
-language: en
-library_name: transformers
-pipeline_tag: text-generation
-license: apache-2.0
+{metadata}
 ---
 
 # A small GPT, trained on "{name}"
 
 GPT-2's architecture with {parameters:,} parameters: {layers} blocks, {heads} heads,
-width {width}, context {context}, a byte-level BPE vocabulary of {vocabulary:,} tokens
-that was trained on the same text. Made by
-
-    {command}
-
-of lmlab, lesson 08, so that lessons have a language model offline.
+width {width}, context {context}, a vocabulary of {vocabulary:,} tokens.{made}
 
 ## Data
 
@@ -56,23 +52,51 @@ On the held-out text: {loss:.4f} nats per token, perplexity {perplexity:.2f},
 
 ## What it is not
 
-It knows the English of software documentation and little else. It has no knowledge of
+It knows what texts like its training text show, and little else. It has no knowledge of
 the world and follows no instructions; it states falsehoods as fluently as facts, and it
 may repeat stretches of its training text. It is for teaching: do not rely on it.
 """
 
 
-def write(facts, rivals, samples, how):
+def write(
+    facts, rivals, samples, how, *, language=None, licence=None, description=None
+):
     """The text of the card.
 
     facts: {field: value} for the template's fields (a missing one raises ValueError
-    and names it); rivals {name: bits per byte}; samples: texts, drawn as `how` says.
+    and names it); a "command" among them says what made the model. rivals {name: bits
+    per byte}; samples: texts, drawn as `how` says. language (a code such as "en", or a
+    list of such) and licence (of the weights, as the Hub names it: "apache-2.0") stand
+    in the card's head, description, a sentence or more, under its title; each is left
+    out when it is None.
     """
     rows = "\n".join(f"| {name} | {bits:.3f} |" for name, bits in rivals.items())
     quotes = "\n\n".join("> " + s.strip().replace("\n", "\n> ") for s in samples)
     facts = dict(facts) | {"rivals": rows, "samples": quotes, "how": how}
+    facts["metadata"] = _metadata(language, licence)
+    facts["made"] = _made(description, facts.get("command"))
     fields = {field for _, field, _, _ in string.Formatter().parse(TEMPLATE) if field}
     missing = sorted(fields - set(facts))
     if missing:
         raise ValueError(f"the card lacks {', '.join(missing)}")
     return TEMPLATE.format(**facts)
+
+
+def _metadata(language, licence):
+    """The lines of YAML that the Hub reads; values as JSON, which YAML includes."""
+    known = {
+        "language": language,
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "license": licence,
+    }
+    lines = (f"{key}: {json.dumps(value)}" for key, value in known.items() if value)
+    return "\n".join(lines)
+
+
+def _made(description, command):
+    """The description and the command, each as a paragraph of its own."""
+    made = "" if description is None else f"\n\n{description.strip()}"
+    if command is not None:
+        made += f"\n\nMade with lmlab, by\n\n    {command}"
+    return made

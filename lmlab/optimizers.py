@@ -1,8 +1,8 @@
 """Steps downhill on one flat vector, and rates that change; used in lesson 02.
 
 An optimiser is a function (w, g, state, t, rate) that changes the parameters w in
-place. g: their gradient, used up as a buffer; for sgd and momentum it comes times the
-rate. state: moments, each as long as w. t: steps done, this one included.
+place. g: their gradient, used up as a buffer. state: moments, each as long as w, zero
+to begin with. t: steps done, this one included. rate: the learning rate of this step.
 OPTIMIZERS maps a name to the function and its number of moments.
 """
 
@@ -10,28 +10,24 @@ import math
 
 import numpy as np
 
-SCHEDULES = {
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1.0 - done,
-    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
-}
+from lmlab import schedules
 
 
 def rate_factor(schedule, step, steps, warm):
-    """What lr is multiplied by in step `step` (from 0) of `steps`."""
-    if step < warm:
-        return (step + 1) / warm
-    return SCHEDULES[schedule]((step - warm) / max(1.0, steps - warm))
+    """What lr is multiplied by in step `step` (from 0) of `steps` (lmlab.schedules)."""
+    return schedules.rate(schedule, step, steps, warm)
 
 
 def sgd(w, g, state, t, rate):
-    """w −= lr g; g comes multiplied by lr, which costs nothing further up."""
+    """w −= lr g."""
+    g *= rate
     w -= g
 
 
 def momentum(w, g, state, t, rate):
     """v = 0.9 v + lr g; w −= v (Polyak 1964)."""
     (v,) = state
+    g *= rate
     v *= 0.9
     v += g
     w -= v

@@ -53,8 +53,10 @@ def rotary(x, positions=None, base=10000.0):
 
     x (..., T, D): columns 2i and 2i + 1 are a point in the plane, turned by the angle
     position·ω_i with ω_i = base^(−2i/D). positions: None for 0 … T − 1, a range, or a
-    tensor (T,) or of any shape that broadcasts to x's (..., T). Sines and cosines of
-    None and of ranges are kept for the next call. Returns x's shape and dtype.
+    tensor: (T,) for all alike; (B, T) for heads (B, H, T, D), each sequence its own,
+    its heads alike; or with all dimensions of x but the last. Those before T may be 1.
+    Sines and cosines of None and of ranges are kept for the next call. Returns x's
+    shape and dtype.
     The product of a rotated query and a rotated key depends on their positions only
     through the difference. (Some models, LLaMA among them, pair column i with
     i + D/2 instead: the same up to the order of the columns.)
@@ -65,16 +67,9 @@ def rotary(x, positions=None, base=10000.0):
     exact = torch.promote_types(x.dtype, torch.float32)
     if positions is None:
         positions = range(x.shape[-2])
-    if isinstance(positions, range):
-        shape = (len(positions),)
-    else:
+    if not isinstance(positions, range):
         positions = torch.as_tensor(positions, device=x.device)
-        shape = positions.shape
-    if not broadcasts(shape, x.shape[:-1]):
-        raise ValueError(
-            f"positions must broadcast to {tuple(x.shape[:-1])}, x's shape without its "
-            f"last dimension, got {tuple(shape)}"
-        )
+    positions = _of_each_row(positions, x.shape)
     if _may_keep(positions):
         first, end = positions.start, positions.stop
         rows = max(64, 1 << (end - 1).bit_length())  # powers of two: few tables
@@ -83,6 +78,26 @@ def rotary(x, positions=None, base=10000.0):
         positions = torch.as_tensor(positions, device=x.device)
         turns = _turns(positions.to(exact), D, base)
     return _turned(x.to(exact), turns).to(x.dtype)
+
+
+def _of_each_row(positions, shape):
+    """The positions, so that they broadcast to x's shape without D, or a ValueError.
+
+    By the number of their dimensions alone: broadcasting would take (B, T) for (H, T)
+    wherever B happens to equal H.
+    """
+    given = (len(positions),) if isinstance(positions, range) else positions.shape
+    wanted = tuple(shape[:-1])
+    if len(given) == len(shape) - 2 > 1:  # (B, T) → (B, 1, T)
+        positions = positions.unsqueeze(-2)
+    spread = given if isinstance(positions, range) else positions.shape
+    if len(spread) not in (0, 1, len(wanted)) or not broadcasts(spread, wanted):
+        heads = f", or {(*wanted[:-2], wanted[-1])} for all heads" * (len(wanted) > 2)
+        raise ValueError(
+            f"positions must broadcast to {wanted}, x's shape without its last "
+            f"dimension{heads}, got {tuple(given)}"
+        )
+    return positions
 
 
 def _may_keep(positions):

@@ -9,23 +9,36 @@ Weights come from safetensors files alone, which hold arrays and run no code; a 
 (pytorch_model.bin) can run any, and is refused. Wrong weights are a WeightsError.
 """
 
-import contextlib
 import json
 import os
 import shutil
 import tempfile
+from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
 
-from lmlab import gpt2_format, hub
+from lmlab import files, gpt2_format, hub
 from lmlab.hub import INDEX, WEIGHTS, WeightsError
 from lmlab.tokenizer import Tokenizer
+from lmlab.wrappers import unwrapped
 
 SHIPPED = Path(__file__).resolve().parent / "assets" / "gpt2-mini"
 CONFIG = "config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt")
+_PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
+# What libraries write for a model or a tokenizer, and read wherever they find it.
+_OF_MODELS = (
+    "adapter_config.json", "adapter_model.*", "added_tokens.json",
+    "additional_chat_templates", "chat_template.*", "chat_template*.json",
+    "encoder.json", "flax_model*.msgpack*", "model-*-of-*.safetensors",
+    "model.*.safetensors", "model*.safetensors.index*.json", "pytorch_model*.bin",
+    "pytorch_model*.bin.index*.json", "*processor_config.json", "sentencepiece*.model",
+    "special_tokens_map.json", "spiece.model", "tf_model*.h5*", "tokenizer.model*",
+    "vocab.bpe", "vocab.txt",
+)  # fmt: skip
 
 
 def load(name="shipped", *, revision=None, dropout=None):
@@ -33,7 +46,8 @@ def load(name="shipped", *, revision=None, dropout=None):
 
     name: "shipped", a name in lmlab.published, "owner/name" on the Hub with a commit as
     revision, or a folder ("./gpt2" for one with the name of a model). dropout: None
-    takes what the model was trained with.
+    takes what the model was trained with. A model with more rows than the tokenizer has
+    ids (some are made a multiple of 64) is loaded without those to spare.
     Raises WeightsError, which says what to do, for weights that cannot be had or do not
     fit; ValueError for a name or a revision that is none, FileNotFoundError for a
     folder that lacks a file.
@@ -43,7 +57,7 @@ def load(name="shipped", *, revision=None, dropout=None):
         return _from_hub(name, revision, dropout)
     if name == "shipped":
         return _from_folder(SHIPPED, dropout)
-    path = Path(name).expanduser()
+    path = files.given(name)
     if path.is_dir():
         return _from_folder(path, dropout)
     if path.exists():
@@ -52,8 +66,11 @@ def load(name="shipped", *, revision=None, dropout=None):
 
 
 def load_model(folder, *, dropout=None):
-    """The model alone, from a folder that may have no tokenizer; errors as in load."""
-    folder = Path(folder)
+    """The model alone, from a folder that may have no tokenizer; errors as in load.
+
+    It has all the rows that the folder says.
+    """
+    folder = files.given(folder)
     paths = {path.name: path for path in folder.iterdir()}
     if CONFIG not in paths:
         raise FileNotFoundError(f"{folder} holds no model: it lacks {CONFIG}")
@@ -64,7 +81,7 @@ def _from_folder(folder, dropout):
     if folder == SHIPPED and not folder.is_dir():
         raise WeightsError(f"the shipped model is not in this copy of lmlab: {folder}")
     model = load_model(folder, dropout=dropout)
-    return model, _fitting(Tokenizer.load(folder), model, folder)
+    return _together(model, Tokenizer.load(folder), folder)
 
 
 def _from_hub(name, revision, dropout):
@@ -74,7 +91,7 @@ def _from_hub(name, revision, dropout):
         for file in _TOKENIZER:
             if file in paths:
                 shutil.copyfile(paths[file], Path(folder) / file)
-        return model, _fitting(Tokenizer.load(folder), model, name)
+        return _together(model, Tokenizer.load(folder), name)
 
 
 def _build(paths, where, dropout):
@@ -102,6 +119,8 @@ def _read_config(path, dropout):
         return gpt2_format.read_config(values, path, dropout)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is not whole JSON ({error}): fetch it") from None
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{path} is not UTF-8 ({error}): fetch it again") from None
     except ValueError as error:
         raise WeightsError(str(error)) from None
 
@@ -114,9 +133,8 @@ def _read_tensors(path):
         return load_file(path)
     except SafetensorError as error:
         with open(path, "rb") as file:
-            start = file.read(4)
-        # The first 8 bytes are a length: a pickle's make one that no file has.
-        if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
+            start = file.read(8)
+        if files.is_pickle(start):
             raise WeightsError(f"{path} is not what its name says: {_PICKLE}") from None
         raise WeightsError(
             f"{path} is damaged or cut short ({error}): fetch or save it again"
@@ -143,13 +161,23 @@ def _no_weights(paths, where):
     return f"{where} holds no weights: it lacks {WEIGHTS}"
 
 
-def _fitting(tokenizer, model, where):
-    if tokenizer.vocab_size > model.config.vocabulary:
+def _together(model, tokenizer, where):
+    """The two, the model without rows that the tokenizer has no ids for."""
+    config = _fitting(model.config, tokenizer, where)
+    if config != model.config:
+        tensors = gpt2_format.write_tensors(model, config.vocabulary)
+        model = gpt2_format.build(tensors, config, where)
+    return model, tokenizer
+
+
+def _fitting(config, tokenizer, where):
+    """The config with the tokenizer's vocabulary, which may not be the larger one."""
+    if tokenizer.vocab_size > config.vocabulary:
         raise WeightsError(
             f"the tokenizer of {where} has {tokenizer.vocab_size} ids, and its model "
-            f"knows {model.config.vocabulary}: they do not belong together"
+            f"knows {config.vocabulary}: they do not belong together"
         )
-    return tokenizer
+    return replace(config, vocabulary=tokenizer.vocab_size)
 
 
 # --- Saving ---------------------------------------------------------------------------
@@ -159,18 +187,17 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     """Write model and tokenizer in Hugging Face's format, every file whole.
 
     AutoModelForCausalLM and AutoTokenizer load the folder. card: the text of README.md.
-    dtype: of the stored weights, None for the model's. All files are first written
-    beside the folder, so that a full disk changes nothing in it; other files that it
-    holds stay.
+    dtype: of the stored weights, None for the model's. Rows of the model that the
+    tokenizer has no ids for are left out, and what is wrapped around the model, too.
+    All files are first written beside those of the folder, so that a full disk changes
+    nothing in it. Then the files of another model or tokenizer that libraries would
+    read as well are removed; everything else that the folder holds stays.
     Raises WeightsError when they cannot be written or do not fit together.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    folder = Path(folder)
-    _fitting(tokenizer, model, folder)
-    config = gpt2_format.write_config(model.config, tokenizer.end)
-    tensors = gpt2_format.write_tensors(model)
+    model, folder = unwrapped(model), files.given(folder)
+    fitting = _fitting(model.config, tokenizer, folder)
+    config = gpt2_format.write_config(fitting, tokenizer.end)
+    tensors = gpt2_format.write_tensors(model, fitting.vocabulary)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     stored = next(iter(tensors.values())).dtype
@@ -180,33 +207,52 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     texts = {name: json.dumps(text, indent=2) + "\n" for name, text in texts.items()}
     if card is not None:
         texts["README.md"] = card
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        tokenizer.save(partial)
-        for name, text in texts.items():
-            (partial / name).write_text(text, encoding="utf-8")
-        save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
-        shutil.copymode(partial / CONFIG, partial / WEIGHTS)  # others may read it too
-        _move(partial, folder)
-    except (OSError, SafetensorError) as error:
+        _publish(folder, tokenizer, texts, tensors)
+    except OSError as error:
         raise WeightsError(
             f"cannot write {folder}: {error}. What was there is as it was; make room, "
             "then save again"
         ) from error
+    _remove_others(folder, texts)
+
+
+def _publish(folder, tokenizer, texts, tensors):
+    """Write all files, then give them their names."""
+    new = not folder.exists()
+    partial = folder / _PARTIAL
+    if new:  # beside it, to be renamed at once
+        partial = folder.with_name(f".{folder.name}{_PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        tokenizer.save(partial)
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        files.write_tensors(partial / WEIGHTS, tensors, {"format": "pt"})
+        for path in partial.iterdir():  # the disk has them before a name changes
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+        if new:
+            os.rename(partial, folder)
+            return
+        for path in sorted(partial.iterdir(), key=lambda path: path.name == WEIGHTS):
+            os.replace(path, folder / path.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _move(partial, folder):
-    """Give the files their names; the disk has them before the first name changes."""
-    for path in partial.iterdir():
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
-    with contextlib.suppress(OSError):  # nothing is there yet: all at once
-        os.rename(partial, folder)
-        return
-    for path in sorted(partial.iterdir(), key=lambda path: path.name == WEIGHTS):
-        os.replace(path, folder / path.name)
+def _remove_others(folder, written):
+    """Remove what other libraries would take for part of the model just saved."""
+    for path in folder.iterdir():
+        if path.name in written or not any(fnmatch(path.name, p) for p in _OF_MODELS):
+            continue
+        try:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except OSError as error:
+            raise WeightsError(
+                f"the model is saved in {folder}, but {path.name} there, of another "
+                f"one, cannot be removed ({error}): remove it, or others read it too"
+            ) from error
 
 
 # --- To and from transformers' own objects --------------------------------------------
@@ -234,6 +280,7 @@ def to_huggingface(model, end=None):
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
+    model = unwrapped(model)
     config = GPT2Config(**gpt2_format.write_config(model.config, end))
     weight = model.token_embedding.weight
     with torch.random.fork_rng(devices=[]):

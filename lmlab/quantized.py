@@ -13,10 +13,11 @@ import copy
 import warnings
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from lmlab.gpt import GPT
+from lmlab.lean_loss import logits_loss
+from lmlab.wrappers import unwrapped
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 ENGINE = "fbgemm"  # torch's library for x86; on one token the fastest of four tried
@@ -34,6 +35,7 @@ def for_generation(model, precision="int8"):
         raise ValueError(
             f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
         )
+    model = unwrapped(model)
     device = model.token_embedding.weight.device
     if precision == "int8":
         if (
@@ -68,7 +70,7 @@ class _Int8GPT(GPT):
         with torch.device("meta"):  # matrices of float32 are never made
             super().__init__(model.config)
         for name, part in model.named_children():
-            if name != "blocks":
+            if name not in ("blocks", "head"):
                 setattr(self, name, copy.deepcopy(part))
         for block, theirs in zip(self.blocks, model.blocks):
             for name in ("attention_norm", "mlp_norm"):
@@ -77,7 +79,7 @@ class _Int8GPT(GPT):
                 for name, part in from_.named_children():
                     if isinstance(part, nn.Linear):
                         setattr(ours, name, Int8Linear(part.weight, part.bias))
-        self.head = Int8Linear(model.token_embedding.weight)
+        self.head = Int8Linear(model.output_weight)
         self.float().requires_grad_(False).eval()
 
     def logits(self, hidden):
@@ -86,8 +88,7 @@ class _Int8GPT(GPT):
 
     def loss(self, ids, targets, reduction="mean"):
         """As GPT's, of the logits that this copy gives."""
-        logits = self(ids).flatten(0, 1)
-        return F.cross_entropy(logits, targets.flatten(), reduction=reduction)
+        return logits_loss(self(ids), targets, reduction)
 
 
 class Int8Linear(nn.Module):

@@ -9,11 +9,16 @@ class RunningText:
     """Rows of ids that grow at the right, and the model's logits for what comes next.
 
     Shorter prompts are padded at the left, which the model does not see. seen (R, V):
-    True for the ids that a row holds; None unless asked for.
+    True for the ids that a row holds; None unless asked for. V: vocab_size, None for
+    all the ids that the model knows.
     """
 
-    def __init__(self, model, prompts, num_tokens, use_cache=True, *, remember=False):
+    def __init__(
+        self, model, prompts, num_tokens, use_cache=True, *, remember=False,
+        vocab_size=None,
+    ):  # fmt: skip
         self.model, self.use_cache = model, use_cache
+        self.vocab_size = vocab_size or model.config.vocabulary
         self.device = model.token_embedding.weight.device
         longest = max(map(len, prompts))
         padded = [[0] * (longest - len(p)) + p for p in prompts]
@@ -26,7 +31,7 @@ class RunningText:
         self.cache = self._cache(self.length) if use_cache else None
         self.seen = None
         if remember:
-            shape = len(prompts), model.config.vocabulary
+            shape = len(prompts), self.vocab_size
             self.seen = torch.zeros(shape, dtype=torch.bool, device=self.device)
             for row, prompt in enumerate(prompts):
                 self.seen[row, prompt] = True
@@ -58,7 +63,7 @@ class RunningText:
         if cache is None and self.padding is not None:
             cache = self._cache(ids.shape[1])  # it knows about padding
         hidden = self.model.hidden(ids, cache)
-        return self.model.logits(hidden[:, -1])
+        return self.model.logits(hidden[:, -1])[:, : self.vocab_size]
 
     def _cache(self, length):
         return Cache(self.model, len(self.ids), length, padding=self.padding)

@@ -5,12 +5,15 @@
 
 The folder receives checkpoints, curves for TensorBoard (in tensorboard/) and, at the
 end, model and tokenizer in Hugging Face's format (in model/). The same command again
-goes on where it was killed. Settings of torchrun: https://docs.pytorch.org/docs/elastic
+goes on where it was killed; to go on longer, or at another rate, name a new folder and
+begin with the weights of the old one: --weights runs/gpt. Paths count from the working
+directory. Settings of torchrun: https://docs.pytorch.org/docs/elastic
 """
 
 import argparse
 import sys
-from pathlib import Path
+
+from lmlab.files import given
 
 SIZES = ("layers", "heads", "width", "context")
 
@@ -38,7 +41,7 @@ def train(options):
     from lmlab import corpora, devices
     from lmlab.corpora import token_ids
     from lmlab.gpt import GPT, Config
-    from lmlab.training import Recipe, blocks, distributed, fit
+    from lmlab.training import Recipe, blocks, checkpoints, distributed, fit
 
     recipe = Recipe(
         **{name: getattr(options, name) for name in _of_recipe()},
@@ -46,7 +49,7 @@ def train(options):
     )
     device, reason = devices.choose_device(options.device)
     ranks, _ = distributed.join(device)
-    text = corpora.load(options.text)
+    text = corpora.load(_corpus(options.text))
     tokenizer = _tokenizer(options.tokenizer, text)
     ids = [token_ids(tokenizer, part) for part in (text.train, text.validation)]
     config = Config(
@@ -56,6 +59,8 @@ def train(options):
     )
     devices.seed_everything(options.seed)
     model = GPT(config)
+    if options.weights is not None:
+        checkpoints.load_model(model, _newest(options.weights))
 
     def say(*words):
         if ranks.first:
@@ -71,7 +76,7 @@ def train(options):
                 "{tokens_per_second:,.0f} tokens/s".format(**record)
             )
 
-    folder = Path(options.folder)
+    folder = given(options.folder)
     history = fit(
         model,
         blocks(ids[0], options.context, options.batch_size, options.seed),
@@ -102,7 +107,32 @@ def _tokenizer(choice, text):
         return Tokenizer.characters(text.train + text.validation)
     if choice.isdigit():
         return train(text.train, int(choice))
-    return Tokenizer.load(Path(choice))
+    return Tokenizer.load(given(choice))
+
+
+def _corpus(choice):
+    """The name of a corpus, or the full path of a file of the user's."""
+    from lmlab import corpora
+
+    named = (*corpora.EMBEDDED, *corpora.DOWNLOADED)
+    path = given(choice)
+    if choice not in named and not path.exists():
+        raise ValueError(
+            f"--text: there is no file {path} (a relative path counts from the working "
+            f"directory), and {choice!r} is no corpus: they are {', '.join(named)}"
+        )
+    return choice if choice in named else str(path)
+
+
+def _newest(choice):
+    """A checkpoint by its path, or the newest one in a folder."""
+    from lmlab.training import checkpoints
+
+    path = given(choice)
+    found = checkpoints.found(path)
+    if path.is_dir() and not found:
+        raise ValueError(f"--weights: {path} holds no checkpoint (step-*.safetensors)")
+    return found[-1] if found else path
 
 
 def _of_recipe():
@@ -122,6 +152,7 @@ def _parser():
     add("--text", default="english", help="a corpus of lmlab.corpora, or a file's path")
     add("--folder", required=True, help="for all that is written; resumed if in use")
     add("--tokenizer", default="1000", help="characters, a vocabulary size, a folder")
+    add("--weights", help="to begin with: a checkpoint, or a folder for its newest")
     for name, value in zip(SIZES, (4, 4, 128, 128)):
         add(f"--{name}", type=int, default=value)
     add("--dropout", type=float, default=0.0)

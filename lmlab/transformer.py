@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lmlab.attention import MultiHeadAttention, sinusoidal_positions
+from lmlab.attention import KeysValues, MultiHeadAttention, sinusoidal_positions
 
 NORMS = ("pre", "post")
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
@@ -75,15 +75,48 @@ class Block(nn.Module):
             return x + self.dropout(sublayer(norm(x)))
         return norm(x + self.dropout(sublayer(x)))
 
-    def forward(self, x, mask=None, *, causal=False, memory=None, memory_mask=None):
+    def forward(
+        self, x, mask=None, *, causal=False, memory=None, memory_mask=None, cache=None
+    ):
         """x (B, T, width), memory (B, S, width) → (B, T, width).
 
         mask says which positions of x may be attended to, memory_mask which of memory.
+        cache: KeysValues of the self-attention and of the cross-attention.
         """
-        x = self.add(x, 0, lambda x: self.attention(x, mask=mask, causal=causal))
+        own, of_memory = cache or (None, None)
+
+        def attention(x):
+            return self.attention(x, mask=mask, causal=causal, cache=own)
+
+        def cross(x):
+            return self.cross(x, memory, mask=memory_mask, cache=of_memory)
+
+        x = self.add(x, 0, attention)
         if self.cross is not None:
-            x = self.add(x, 1, lambda x: self.cross(x, memory, mask=memory_mask))
+            x = self.add(x, 1, cross)
         return self.add(x, -1, self.feed_forward)
+
+
+class DecoderCache:
+    """What a decoder has read: its own tokens so far, and the memory.
+
+    A new one for each target; `decode(…, cache=cache)` adds to it. `layers` holds a
+    pair of KeysValues for each block: self-attention's and cross-attention's.
+    """
+
+    def __init__(self, num_layers):
+        self.layers = [(KeysValues(), KeysValues()) for _ in range(num_layers)]
+
+    @property
+    def used(self):
+        """How many positions of the target it holds."""
+        return self.layers[0][0].used if self.layers else 0
+
+    def pick(self, rows):
+        """Keep these rows, in this order (LongTensor): hypotheses fork and end."""
+        for pair in self.layers:
+            for kept in pair:
+                kept.pick(rows)
 
 
 class EncoderDecoder(nn.Module):
@@ -136,16 +169,18 @@ class EncoderDecoder(nn.Module):
             x = block(x, mask)
         return self.encoder_norm(x)
 
-    def decode(self, y, memory, memory_mask=None, mask=None):
+    def decode(self, y, memory, memory_mask=None, mask=None, cache=None):
         """y (B, T, width) → (B, T, width); position t sees no later one of y.
 
         memory_mask is broadcastable to (B, T, S), mask, beside the causal one, to
-        (B, T, T).
+        (B, T, T). cache: a DecoderCache of the positions before y, which y is added to.
         """
         self._check("y", "T", y)
         self._check("memory", "S", memory)
-        for block in self.decoder:
-            y = block(y, mask, causal=True, memory=memory, memory_mask=memory_mask)
+        pairs = [None] * len(self.decoder) if cache is None else cache.layers
+        options = {"causal": True, "memory": memory, "memory_mask": memory_mask}
+        for block, pair in zip(self.decoder, pairs):
+            y = block(y, mask, cache=pair, **options)
         return self.decoder_norm(y)
 
     def forward(self, x, y, x_mask=None, y_mask=None):
@@ -249,10 +284,18 @@ class Transformer(nn.Module):
         mask = (self._checked("source", source) != self.pad)[:, None]
         return self.core.encode(self._embed(self.source, source), mask), mask
 
-    def decode(self, target, memory, memory_mask):
-        """target (B, T) → logits (B, T, vocabulary) of the id that comes next."""
-        y = self._embed(self.target, self._checked("target", target))
-        return self.output(self.core.decode(y, memory, memory_mask))
+    def decode(self, target, memory, memory_mask, cache=None):
+        """target (B, T) → logits (B, T, vocabulary) of the id that comes next.
+
+        cache: of `new_cache`; the target is what follows what it holds.
+        """
+        start = 0 if cache is None else cache.used
+        y = self._embed(self.target, self._checked("target", target, start), start)
+        return self.output(self.core.decode(y, memory, memory_mask, cache=cache))
+
+    def new_cache(self):
+        """A DecoderCache for targets that are decoded piece by piece."""
+        return DecoderCache(len(self.core.decoder))
 
     def forward(self, source, target):
         """source (B, S), target (B, T) → logits (B, T, vocabulary).
@@ -288,21 +331,22 @@ class Transformer(nn.Module):
                 hook.remove()
         return torch.stack(found)
 
-    def _embed(self, table, ids):
-        positions = self.positions[: ids.shape[1]]
+    def _embed(self, table, ids, start=0):
+        positions = self.positions[start : start + ids.shape[1]]
         return self.dropout(table(ids) * self.width**0.5 + positions)
 
-    def _checked(self, name, ids):
+    def _checked(self, name, ids, start=0):
         if not isinstance(ids, torch.Tensor) or ids.dtype != torch.int64:
             got = getattr(ids, "dtype", type(ids).__name__)
             raise TypeError(f"{name} must be an int64 tensor, got {got}")
         if ids.ndim != 2 or ids.shape[1] == 0:
             length = "S" if name == "source" else "T"
             raise ValueError(f"{name} must be (B, {length}), got {tuple(ids.shape)}")
-        if ids.shape[1] > len(self.positions):
+        if start + ids.shape[1] > len(self.positions):
+            after = f" after {start}" if start else ""
             raise ValueError(
                 f"{name} must be no longer than max_length={len(self.positions)}, "
-                f"got {tuple(ids.shape)}"
+                f"got {tuple(ids.shape)}{after}"
             )
         # On a GPU the look would make every step wait; there torch itself complains.
         if (

@@ -12,6 +12,7 @@ from torch import nn
 
 from lmlab import devices, positions
 from lmlab.attention import (
+    KeysValues,
     LearnedPositions,
     MultiHeadAttention,
     attend,
@@ -436,6 +437,68 @@ def test_rotary_products_depend_on_the_distance_only():
     near = rotary(q, torch.arange(4)) @ rotary(k, torch.arange(6)).mT
     far = rotary(q, torch.arange(4) + 90) @ rotary(k, torch.arange(6) + 90).mT
     torch.testing.assert_close(near, far, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("heads", [3, 2, 1])  # 3: as many as there are sequences
+def test_rotary_positions_of_each_sequence_are_shared_by_its_heads(heads):
+    x = draw(3, heads, 4, 6)
+    places = torch.tensor([[0, 1, 2, 3], [5, 6, 7, 8], [2, 2, 9, 4]])
+    expected = torch.stack([rotary(x[b], places[b]) for b in range(3)])
+    torch.testing.assert_close(rotary(x, places), expected)
+    torch.testing.assert_close(rotary(x, places[:, None]), expected)
+    torch.testing.assert_close(rotary(x, places[1:2]), rotary(x, places[1]))
+    torch.testing.assert_close(rotary(x[:, 0], places), expected[:, 0])
+    each = places[:, None].expand(3, heads, 4)
+    torch.testing.assert_close(rotary(x, each), expected)
+
+
+def test_rotary_positions_of_five_dimensions_are_not_guessed():
+    x = draw(2, 3, 3, 4, 6)
+    with pytest.raises(ValueError, match=r"or \(2, 3, 4\) for all heads, got \(3, 4\)"):
+        rotary(x, torch.zeros(3, 4))
+
+
+def test_rotary_heads_take_a_base_and_positions():
+    torch.manual_seed(13)
+    ours = MultiHeadAttention(8, 2, rotary=True, rotary_base=50.0).double()
+    other = MultiHeadAttention(8, 2, rotary=True).double()
+    other.load_state_dict(ours.state_dict())
+    x = draw(2, 5, 8)
+    assert not torch.allclose(ours(x), other(x))  # the base counts
+    q, k, v = (ours._split(f(x)) for f in (ours.query, ours.key, ours.value))
+    places = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 7, 8, 9]])
+    turned = [rotary(t, places[:, None], base=50.0) for t in (q, k)]
+    expected = ours._join(attend(*turned, v))
+    torch.testing.assert_close(ours(x, positions=places), expected)
+    torch.testing.assert_close(ours(x, x, positions=places, memory_positions=places),
+        expected)  # fmt: skip
+    torch.testing.assert_close(ours(x, positions=torch.arange(5) + 30), ours(x))
+    with pytest.raises(ValueError, match="positions are for rotary=True"):
+        MultiHeadAttention(8, 2)(x.float(), positions=places)
+    with pytest.raises(ValueError, match="memory_positions: there is no memory"):
+        ours(x, memory_positions=places)
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_heads_go_on_from_the_keys_and_values_they_kept(rotary):
+    torch.manual_seed(14)
+    ours = MultiHeadAttention(8, 2, rotary=rotary).double()
+    x, memory = draw(2, 6, 8), draw(2, 4, 8)
+    whole, read = ours(x, causal=True), KeysValues()
+    parts = [
+        ours(x[:, part], causal=True, cache=read)
+        for part in (slice(0, 3), slice(3, 4), slice(4, 6))
+    ]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+    assert read.used == 6
+    read.pick(torch.tensor([1, 1]))
+    again = ours(x[[1, 1], :1], causal=True, cache=read)
+    alone = ours(torch.cat([x[1:], x[1:, :1]], 1), causal=True)[:, -1:]
+    torch.testing.assert_close(again, alone.expand(2, -1, -1))
+    if not rotary:
+        kept = KeysValues()
+        torch.testing.assert_close(ours(x, memory, cache=kept), ours(x, memory))
+        torch.testing.assert_close(ours(x, memory * 9, cache=kept), ours(x, memory))
 
 
 def test_rotary_in_bfloat16_still_tells_far_positions_apart():

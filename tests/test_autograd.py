@@ -274,3 +274,30 @@ def test_random_expressions_against_torch(seed):
 def test_errors_say_what_is_wrong(expression, error, match):
     with pytest.raises(error, match=match):
         expression()
+
+
+@pytest.mark.parametrize(
+    ("name", "z", "value", "slope"),
+    [
+        ("relu", -math.inf, 0.0, 0.0),
+        ("relu", -4.0, 0.0, 0.0),
+        ("relu", math.inf, math.inf, 1.0),
+        ("gelu", -math.inf, 0.0, 0.0),
+        ("gelu", math.inf, math.inf, 1.0),
+        ("softplus", -math.inf, 0.0, 0.0),
+        ("sigmoid", -math.inf, 0.0, 0.0),
+        ("tanh", -math.inf, -1.0, 0.0),
+    ],
+)
+def test_functions_have_their_limits_at_infinity(name, z, value, slope):
+    x = Value(z)
+    out = getattr(x, name)()
+    out.backward()
+    assert (out.data, x.grad) == (value, slope)
+    if name == "relu":
+        assert math.copysign(1.0, out.data) == 1.0  # no −0.0
+        assert math.copysign(1.0, x.leaky_relu(0.0).data) == 1.0
+
+
+def test_relu_passes_nan_on():
+    assert math.isnan(Value(math.nan).relu().data)

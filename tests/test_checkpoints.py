@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, whatever happens while one is written."""
 
+import io
 import json
 import os
 import pickle
@@ -91,6 +92,29 @@ def test_only_the_newest_are_kept(tmp_path):
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_whoever_may_read_the_users_files_may_read_a_checkpoint(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        path = checkpoints.save(tmp_path, 1, TENSORS, {})
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_home_folder_is_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    path = checkpoints.save("~/run", 1, TENSORS, {})
+    assert path == tmp_path / "run" / "step-00000001.safetensors"
+    assert checkpoints.found("~/run") == [path]
+    assert checkpoints.read("~/run/step-00000001.safetensors")[1]["step"] == 1
+    with pytest.raises(ValueError, match="~no-such-user/run: "):
+        checkpoints.found("~no-such-user/run")
+
+
 def test_a_checkpoint_runs_no_code_and_anyone_can_read_it(tmp_path):
     from safetensors import safe_open
 
@@ -98,6 +122,113 @@ def test_a_checkpoint_runs_no_code_and_anyone_can_read_it(tmp_path):
     with safe_open(path, "np") as file:
         assert file.get_tensor("model.weight").tolist() == [[0, 1, 2], [3, 4, 5]]
         assert json.loads(file.metadata()["lmlab"])["step"] == 1
+
+
+class SharedMemory(nn.Module):
+    """Two parameters that are one memory, and a buffer that is a view of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+        self.head = nn.Linear(3, 5, bias=False)
+        self.head.weight.data = self.embedding.weight.data
+        self.register_buffer("mask", torch.rand(4, 4))
+        self.register_buffer("row", self.mask[1])
+        self.register_buffer("none", torch.zeros(0))
+        self.register_buffer("nothing", torch.zeros(0))
+
+
+def test_memory_that_is_shared_is_saved_once_and_views_as_they_are(tmp_path):
+    model, other = SharedMemory(), SharedMemory()
+    path = checkpoints.save(tmp_path, 1, checkpoints.model_tensors(model), {})
+    tensors, _ = checkpoints.read(path)
+    assert "model.head.weight" not in tensors
+    assert tensors["model.row"].tolist() == model.mask[1].tolist()
+    assert {"model.none", "model.nothing"} <= set(tensors)
+    checkpoints.load_model(other, path)
+    for name, expected in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], expected), name
+
+
+def test_a_checkpoint_in_memory_is_the_one_on_the_disk(tmp_path):
+    model, other = Tied(1), Tied(2)
+    tensors = checkpoints.model_tensors(model)
+    file = io.BytesIO()
+    assert checkpoints.save(file, 3, tensors, {"name": "grüße"}) is file
+    path = checkpoints.save(tmp_path, 3, tensors, {"name": "grüße"})
+    file.seek(0)
+    found, about = checkpoints.read(file)
+    expected, known = checkpoints.read(path)
+    assert about == known
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    file.seek(0)
+    assert checkpoints.load_model(other, file)["step"] == 3
+    assert torch.equal(other.scale, model.scale)
+    with open(path, "rb") as opened:
+        assert checkpoints.load_model(Tied(4), opened) == known
+
+
+@pytest.mark.parametrize("what", ["cut short", "empty", "text", "a pickle"])
+def test_a_damaged_file_in_memory_says_so(tmp_path, what):
+    file = io.BytesIO()
+    checkpoints.write(file, TENSORS, {})
+    content, said = damaged(file.getvalue())[what]
+    with pytest.raises(CheckpointError, match=f"this BytesIO.*{said}"):
+        checkpoints.read(io.BytesIO(content))
+
+
+class Counting(torch.optim.Optimizer):
+    """Keeps Python numbers, None and a tensor of a dtype other than the parameter's."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 0.1})
+
+    @torch.no_grad()
+    def step(self):
+        for p in self.param_groups[0]["params"]:
+            state = self.state[p]
+            if not state:
+                state |= {"number": 0, "decay": 1.0, "first": None, "warm": False}
+                state["sum"] = torch.zeros_like(p, dtype=torch.float64)
+            state["number"] += 1
+            state["decay"] *= 0.1 + 1 / 3
+            state["warm"] = state["number"] > 2
+            state["sum"] += p.grad.double() * state["decay"]
+            p -= (state["sum"] * (0.5 if state["warm"] else 0.1)).to(p)
+
+
+def test_an_optimizer_that_keeps_numbers_is_resumed_exactly(tmp_path):
+    model, other = Tied(1), Tied(2)
+    optimizer = Counting(model.parameters())
+    take_steps(model, optimizer, 2)
+    kept = checkpoints.optimizer_tensors(model, optimizer)
+    path = checkpoints.save(tmp_path, 2, checkpoints.model_tensors(model) | kept, {})
+    tensors, _ = checkpoints.read(path)
+    checkpoints.restore_model(other, tensors, path)
+    again = Counting(other.parameters())
+    checkpoints.restore_optimizer(other, again, tensors)
+    for p, q in zip(model.parameters(), other.parameters()):
+        for key, value in optimizer.state[p].items():
+            found = again.state[q][key]
+            assert type(found) is type(value)
+            if isinstance(value, torch.Tensor):
+                assert found.dtype == value.dtype
+                assert torch.equal(found, value)
+            else:
+                assert found == value
+    take_steps(model, optimizer, 2)
+    take_steps(other, again, 2)
+    assert all(map(torch.equal, model.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("value", [[1, 2], 2**70, "text"])
+def test_what_no_checkpoint_can_hold_is_named(value):
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    optimizer.state[model.weight]["odd"] = value
+    with pytest.raises(CheckpointError, match="as odd of weight: no checkpoint can"):
+        checkpoints.optimizer_tensors(model, optimizer)
 
 
 # --- Written whole or not at all ------------------------------------------------------
@@ -165,13 +296,17 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
 
 
 def test_no_checkpoint_is_taken_for_a_pickle(tmp_path):
-    # The file begins with the length of its header, whose first byte can be a pickle's.
+    # The file begins with the length of its header, which can look like a pickle's
+    # first two bytes (0x80, 0x02): also when it is cut short.
     starts = set()
-    for length in range(0, 256, 8):
+    for length in range(440, 800, 8):
         path = checkpoints.save(tmp_path, 1, TENSORS, {"name": "x" * length})
-        starts.add(path.read_bytes()[:1])
+        starts.add(path.read_bytes()[:2])
         assert checkpoints.read(path)[1]["name"] == "x" * length
-    assert b"\x80" in starts
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(CheckpointError, match="is damaged or cut short"):
+            checkpoints.read(path)
+    assert {b"\x80\x02", b"\x80\x03"} <= starts
 
 
 # --- Files that are no checkpoint -----------------------------------------------------

@@ -39,6 +39,7 @@ def ids_of(config=SMALL, batch=3, length=17, seed=1):
         Config(vocabulary=2, context=1, layers=1, heads=1, width=1),
         Config(vocabulary=101, context=64, layers=2, heads=1, width=48),
         Config(vocabulary=300, context=300, layers=5, heads=8, width=64),
+        Config(vocabulary=31, context=20, layers=2, heads=2, width=12, tied=False),
     ],
 )
 def test_logits_and_gradients_equal_huggingfaces(config):
@@ -53,7 +54,8 @@ def test_logits_and_gradients_equal_huggingfaces(config):
     theirs(ids, labels=ids).loss.backward()
     names = dict(theirs.named_parameters())
     for name, p in ours.named_parameters():
-        grad = names[PREFIX + their_name(name)].grad
+        prefix = PREFIX * (name != "head.weight")
+        grad = names[prefix + their_name(name)].grad
         conv = "h." in their_name(name) and p.ndim == 2  # theirs is (in, out)
         torch.testing.assert_close(
             p.grad, grad.T if conv else grad, atol=1e-5, rtol=1e-3
@@ -303,6 +305,31 @@ def test_targets_out_of_range(sizes, target):
     targets[3] = target
     with pytest.raises(ValueError, match=f"0 … 36 or be -100, got {target}"):
         token_loss(hidden, weight, targets)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_the_loss_takes_any_shape_and_both_dtypes(sizes, dtype):
+    hidden, weight, targets = inputs(rows=12)
+    expected = F.cross_entropy(hidden @ weight.T, targets)
+    shaped = targets.view(2, 3, 2).to(dtype)
+    loss = token_loss(hidden.view(2, 3, 2, 6), weight, shaped)
+    torch.testing.assert_close(loss, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, (hidden, weight)),
+        torch.autograd.grad(expected, (hidden, weight)),
+    ):
+        torch.testing.assert_close(ours, theirs)
+    with pytest.raises(TypeError, match=r"int64 or int32, got torch\.float32"):
+        token_loss(hidden, weight, targets.float())
+    with pytest.raises(ValueError, match=r"targets must be \(12,\), one.*got \(4, 3\)"):
+        token_loss(hidden, weight, targets.view(4, 3))
+
+
+def test_a_models_loss_takes_int32(sizes):
+    model, ids = model_of(), ids_of()
+    torch.testing.assert_close(model.loss(ids.int(), ids.int()), model.loss(ids, ids))
+    with pytest.raises(TypeError, match="targets must be int64 or int32"):
+        model.loss(ids, ids.to(torch.uint8))
 
 
 def test_a_loss_that_makes_no_sense():

@@ -1,10 +1,12 @@
 """lmlab.mlp against finite differences, PyTorch and a naive form of itself."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
+from lmlab import mlp, schedules
 from lmlab.mlp import MLP, fit
 
 SIZES = (7, 6, 5, 3)  # every dimension different: a transposed version cannot pass
@@ -394,3 +396,48 @@ def test_small_products_get_one_thread_and_large_ones_what_there_is(rows, thread
         fit(MLP(), X, y, **recipe, on_epoch=lambda _: seen.append(blas()))
         assert blas() == {2}
     assert seen == [{threads}]
+
+
+def test_a_warm_up_of_half_a_step_does_not_overshoot():
+    """One step of plain descent at lr 0.1, whatever the warm-up's share of it."""
+    X, y = np.random.default_rng(0).random((8, 4)), np.arange(8) % 3
+    moved = {}
+    for warmup in (0.0, 0.5):
+        model = mlp.MLP((4, 3), dtype=np.float64)
+        before = model.flat.copy()
+        settings = {"epochs": 1, "lr": 0.1, "batch_size": 8, "optimizer": "sgd"}
+        mlp.fit(model, X, y, warmup=warmup, **settings)
+        moved[warmup] = model.flat - before
+    np.testing.assert_allclose(moved[0.5], moved[0.0], rtol=1e-12)
+
+
+def test_a_new_optimizer_is_given_the_gradient_itself(monkeypatch):
+    seen = []
+
+    def look(w, g, state, t, rate):
+        seen.append((g.copy(), rate))
+
+    monkeypatch.setitem(mlp.OPTIMIZERS, "look", (look, 0))
+    X, y = np.random.default_rng(0).random((8, 4)), np.arange(8) % 3
+    model = mlp.MLP((4, 3), dtype=np.float64)
+    _, gradients = model.loss_and_gradients(X, y)
+    mlp.fit(model, X, y, epochs=1, lr=0.1, batch_size=8, optimizer="look")
+    ((gradient, rate),) = seen
+    expected = np.concatenate([g.ravel() for g in gradients])
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12)
+    assert rate == 0.1
+
+
+@pytest.mark.parametrize("schedule", schedules.SCHEDULES)
+@pytest.mark.parametrize("warm", [0, 0.5, 3, 4.5, 10])
+def test_a_rate_never_exceeds_lr_and_stays_at_its_end(schedule, warm):
+    rates = [
+        schedules.rate(schedule, t, 10, warm, lr=0.3, min_lr=0.1) for t in range(25)
+    ]
+    assert max(rates) == pytest.approx(0.3, rel=1e-12)
+    rise = [0.3 * min(1, (t + 1) / warm) for t in range(10) if t < warm]
+    assert rates[: len(rise)] == pytest.approx(rise, rel=1e-12)
+    falls = rates[max(0, len(rise) - 1) :]
+    assert all(b <= a + 1e-15 for a, b in itertools.pairwise(falls))
+    end = 0.3 if schedule == "constant" else 0.1
+    assert rates[10:] == pytest.approx([end] * 15, rel=1e-12)

@@ -8,21 +8,24 @@ import yaml
 from lmlab import model_card
 
 FACTS = dict.fromkeys(re.findall(r"{(\w+)", model_card.TEMPLATE), 3) | {
-    "name": "english",
-    "source": "docstrings",
-    "licence": "PSF",
-    "command": "lmlab run",
+    "name": "letters",
+    "source": "my own letters",
+    "licence": "all rights reserved",
 }
 
 
-def card(facts=FACTS):
+def card(facts=FACTS, **options):
     rivals = {"gzip": 2.67, "5-gram": 1.5507}
-    return model_card.write(facts, rivals, ["One.\n\nTwo.", "Three."], "Temperature 1")
+    samples = ["One.\n\nTwo.", "Three."]
+    return model_card.write(facts, rivals, samples, "Temperature 1", **options)
+
+
+def head(text):
+    return yaml.safe_load(text.split("---")[1])
 
 
 def test_it_holds_what_was_measured():
     text = card(FACTS | {"loss": 3.21987, "bits": 1.3604, "tokens": 18_432_000})
-    assert yaml.safe_load(text.split("---")[1])["license"] == "apache-2.0"
     for part in (
         "3.2199 nats",
         "18,432,000 tokens",
@@ -33,6 +36,29 @@ def test_it_holds_what_was_measured():
     assert "| **this model** | **1.360** |" in text
     assert "> One.\n> \n> Two.\n\n> Three." in text
     assert "{" not in text
+
+
+def test_what_it_was_not_told_it_does_not_say():
+    text = card()
+    known = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    assert head(text) == known
+    for word in ("English", "documentation", "apache", "Apache", "Made", "lesson"):
+        assert word not in text
+    assert "\n\n\n" not in text
+
+
+def test_what_it_was_told_it_says():
+    text = card(
+        FACTS | {"command": "lmlab run 08"},
+        language="no",  # a code, which YAML would take for False
+        licence="mit",
+        description="Letters from Norway.\n",
+    )
+    assert head(text)["language"] == "no"
+    assert head(text)["license"] == "mit"
+    assert "tokens.\n\nLetters from Norway.\n\nMade with lmlab, by" in text
+    assert "\n    lmlab run 08\n\n## Data" in text
+    assert head(card(language=["en", "zh"]))["language"] == ["en", "zh"]
 
 
 def test_a_missing_fact_is_named():

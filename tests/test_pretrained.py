@@ -5,6 +5,9 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -19,6 +22,7 @@ from transformers import (
 )
 
 from lmlab import pretrained, tokenizer
+from lmlab.generation import generate
 from lmlab.gpt import GPT, Config
 from lmlab.hub import WeightsError
 
@@ -135,6 +139,32 @@ def test_to_huggingface_is_a_tied_copy_and_draws_nothing(model, ids):
     assert torch.equal(again(ids), model(ids))
 
 
+def test_an_untied_head_goes_both_ways(tokens, tmp_path):
+    torch.manual_seed(3)
+    config = Config(tokens.vocab_size, 16, layers=2, heads=2, width=8, tied=False)
+    model = GPT(config).eval()
+    assert model.num_parameters() == GPT(
+        replace(config, tied=True)
+    ).num_parameters() + (tokens.vocab_size * 8)
+    ids = torch.randint(tokens.vocab_size, (2, 16))
+    pretrained.save(model, tokens, tmp_path / "untied")
+    again, _ = pretrained.load(tmp_path / "untied")
+    assert again.config == config
+    torch.testing.assert_close(again(ids), model(ids))
+    theirs, info = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "untied", output_loading_info=True
+    )
+    assert not any(info.values()), info
+    assert theirs.config.tie_word_embeddings is False
+    for other in (theirs, pretrained.to_huggingface(model)):
+        assert other.lm_head.weight is not other.transformer.wte.weight
+        torch.testing.assert_close(other(ids).logits, model(ids), atol=1e-5, rtol=0)
+    back = pretrained.from_huggingface(theirs)
+    torch.testing.assert_close(back(ids), model(ids))
+    model.loss(ids, ids).backward()
+    assert model.head.weight.grad.abs().sum() > 0
+
+
 def test_a_model_in_half_precision_is_loaded_as_float32(model, tokens, ids, tmp_path):
     pretrained.save(model, tokens, tmp_path / "half", dtype=torch.float16)
     stored = (tmp_path / "half" / "model.safetensors").stat().st_size
@@ -247,7 +277,7 @@ def test_weights_of_another_shape_are_named(folder, change, said):
         ("activation_function", "relu", "activation_function = 'relu'"),
         ("layer_norm_epsilon", 1e-6, "layer_norm_epsilon = 1e-06"),
         ("scale_attn_by_inverse_layer_idx", True, "inverse_layer_idx = True"),
-        ("tie_word_embeddings", False, "tie_word_embeddings = False"),
+        ("tie_word_embeddings", False, "it lacks lm_head.weight"),
         ("n_inner", 33, "n_inner = 33"),
         ("n_layer", None, "layers must be a whole number from 1, got None"),
         ("n_head", 3, "heads must divide width: got width=20, heads=3"),
@@ -434,3 +464,171 @@ def test_saving_into_a_folder_that_cannot_be(model, tokens, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match="cannot write"):
         pretrained.save(model, tokens, tmp_path / "file" / "model")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_saving_here_and_in_the_home_folder(
+    model, tokens, ids, tmp_path, monkeypatch, exists
+):
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(here)
+    if exists:
+        (home / "gpt").mkdir()
+    for name, folder in ((".", here), ("~/gpt", home / "gpt"), ("../here", here)):
+        pretrained.save(model, tokens, name)
+        assert (folder / "model.safetensors").is_file()
+        assert torch.equal(pretrained.load(name)[0](ids), model(ids))
+        assert torch.equal(pretrained.load_model(name)(ids), model(ids))
+    assert os.path.samefile(".", here)  # it was not replaced under the user
+    assert [path.name for path in home.iterdir()] == ["gpt"]
+    assert not (here / "~").exists()
+
+
+STALE = (
+    "special_tokens_map.json", "added_tokens.json", "pytorch_model.bin", "vocab.txt",
+    "model-00001-of-00002.safetensors", "model.safetensors.index.json",
+    "model.fp16.safetensors", "chat_template.jinja", "chat_template.json",
+    "tokenizer.model", "adapter_config.json", "adapter_model.safetensors",
+    "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json", "tf_model.h5",
+)  # fmt: skip
+MINE = ("README.md", "notes.txt", "best.safetensors", "data.json", "step-1.safetensors")
+
+
+def test_files_of_another_model_go_and_the_users_stay(folder, model, tokens):
+    for name in (*STALE, *MINE):
+        (folder / name).write_text("{}")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool.jinja").write_text("{}")
+    pretrained.save(model, tokens, folder)
+    left = {path.name for path in folder.iterdir()}
+    assert not left & {*STALE, "additional_chat_templates"}
+    assert left >= set(MINE)
+    auto = AutoTokenizer.from_pretrained(folder)
+    assert len(auto) == AutoModelForCausalLM.from_pretrained(folder).config.vocab_size
+
+
+def test_nothing_is_removed_before_all_is_written(folder, model, tokens, monkeypatch):
+    (folder / "added_tokens.json").write_text("{}")
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(WeightsError, match="What was there is as it was"):
+        pretrained.save(model, tokens, folder)
+    assert (folder / "added_tokens.json").exists()
+
+
+def test_what_a_killed_save_left_is_no_part_of_the_next(folder, model, tokens, ids):
+    (folder / ".partial").mkdir()
+    (folder / ".partial" / "added_tokens.json").write_text("{}")
+    pretrained.save(model, tokens, folder)
+    assert not (folder / ".partial").exists()
+    assert not (folder / "added_tokens.json").exists()
+    assert torch.equal(pretrained.load(folder)[0](ids), model(ids))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+def test_whoever_may_read_the_users_files_may_read_a_model(model, tokens, tmp_path):
+    before = os.umask(0o027)
+    try:
+        pretrained.save(model, tokens, tmp_path / "model", "# A card\n")
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda model: torch.compile(model, backend="eager"), torch.nn.DataParallel]
+)
+def test_a_wrapped_model_is_saved_as_the_one_inside(model, tokens, ids, tmp_path, wrap):
+    pretrained.save(wrap(model), tokens, tmp_path / "model")
+    assert torch.equal(pretrained.load(tmp_path / "model")[0](ids), model(ids))
+    theirs = pretrained.to_huggingface(wrap(model))
+    torch.testing.assert_close(theirs(ids).logits, model(ids), atol=1e-5, rtol=0)
+
+
+def test_layers_that_share_their_weights_are_saved(model, tokens, ids, tmp_path):
+    shared = GPT(model.config).eval()
+    shared.blocks[2].up.weight = shared.blocks[0].up.weight
+    shared.blocks[1].attention.qkv.weight.data = shared.blocks[0].attention.qkv.weight
+    shared.blocks[1].mlp_norm.bias.data = shared.final_norm.weight.data.detach()
+    pretrained.save(shared, tokens, tmp_path / "model")
+    again, _ = pretrained.load(tmp_path / "model")
+    assert torch.equal(again(ids), shared(ids))
+
+
+# --- Rows to spare --------------------------------------------------------------------
+
+
+@pytest.fixture
+def spare(tokens, tmp_path):
+    """A folder whose model has more rows than its tokenizer ids, and likes the rest."""
+    theirs = GPT2LMHeadModel(
+        GPT2Config(vocab_size=tokens.vocab_size, n_positions=32, n_layer=1, n_head=2,
+                   n_embd=16, bos_token_id=None, eos_token_id=None)
+    )  # fmt: skip
+    theirs.resize_token_embeddings(tokens.vocab_size, pad_to_multiple_of=64)
+    with torch.no_grad():
+        theirs.transformer.wte.weight[tokens.vocab_size :] *= 30
+    tokens.save(tmp_path / "spare")
+    theirs.save_pretrained(tmp_path / "spare")
+    return tmp_path / "spare"
+
+
+def test_rows_to_spare_are_not_loaded(spare, tokens):
+    whole = pretrained.load_model(spare)
+    assert whole.config.vocabulary == 320
+    model, same = pretrained.load(spare)
+    assert model.config.vocabulary == same.vocab_size == tokens.vocab_size
+    assert not model.training
+    ids = torch.arange(20)[None]
+    torch.testing.assert_close(model(ids), whole(ids)[..., : tokens.vocab_size])
+    for options in ({}, {"beams": 3}, {"temperature": 2.0, "num_sequences": 20}):
+        for written in generate(model, [5, 6], 20, **options):
+            tokens.decode(written)
+
+
+def test_rows_to_spare_are_not_saved(spare, tokens, tmp_path):
+    whole, out = pretrained.load_model(spare), tmp_path / "out"
+    pretrained.save(whole, tokens, out)
+    assert len(AutoTokenizer.from_pretrained(out)) == tokens.vocab_size
+    theirs, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
+    assert not any(info.values()), info
+    assert theirs.config.vocab_size == tokens.vocab_size
+    ids = torch.arange(20)[None]
+    expected = whole(ids)[..., : tokens.vocab_size]
+    torch.testing.assert_close(theirs(ids).logits, expected, atol=1e-5, rtol=0)
+    assert whole.config.vocabulary == 320  # it was not changed itself
+
+
+# --- Texts are UTF-8 whatever the system says -----------------------------------------
+
+READ_AND_WRITE = """
+import sys
+from lmlab import pretrained
+model, tokens = pretrained.load(sys.argv[1])
+card = open(sys.argv[3], "rb").read().decode()
+pretrained.save(model, tokens, sys.argv[2], card)
+"""
+
+
+def test_a_system_that_knows_ascii_alone(folder, tmp_path):
+    rewrite(folder, config=lambda values: values.update(_name_or_path="模型"))
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    text = json.dumps(values, ensure_ascii=False)
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    card, out = tmp_path / "card.md", tmp_path / "out"
+    card.write_text("# 模型\n", encoding="utf-8")
+    plain = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AND_WRITE, folder, out, card],
+        env=os.environ | plain, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (out / "README.md").read_text(encoding="utf-8") == "# 模型\n"
+    (folder / "config.json").write_bytes(text.encode("gbk"))
+    with pytest.raises(WeightsError, match=r"config\.json is not UTF-8"):
+        pretrained.load(folder)

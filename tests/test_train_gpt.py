@@ -1,6 +1,7 @@
 """The command that trains on a text: it goes on where it stopped, and says why not."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -68,6 +69,55 @@ def test_what_cannot_be_used_is_told_in_a_line(text, tmp_path, capsys, more, sai
         train_gpt.main(arguments(text, folder, f"--steps 3 {more}"))
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_paths_count_from_the_working_directory(text, tmp_path, monkeypatch, capsys):
+    """Also where the checkout holds a file of that name, as it does a README.md."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    text.rename("README.md")
+    for name, folder in (("README.md", "run"), ("~/README.md", "~/other")):
+        train_gpt.main(arguments(name, folder, "--steps 1"))
+        assert "README.md: 0.00 MB of training text" in capsys.readouterr().out
+    assert (tmp_path / "run" / "model").is_dir()
+    assert (tmp_path / "other" / "model").is_dir()
+    assert not (tmp_path / "~").exists()
+    with pytest.raises(SystemExit):
+        train_gpt.main(arguments("LICENSE", "more"))
+    said = capsys.readouterr().err
+    assert f"no file {tmp_path / 'LICENSE'} (a relative path counts from" in said
+    assert "they are english, code, tinyshakespeare" in said
+
+
+def test_a_training_goes_on_longer_in_a_new_folder(text, tmp_path, capsys):
+    short, long = tmp_path / "short", tmp_path / "long"
+    train_gpt.main(arguments(text, short, "--steps 3"))
+    with pytest.raises(SystemExit):
+        train_gpt.main(arguments(text, short, "--steps 5"))
+    said = capsys.readouterr().err
+    advised = re.search(r"train_gpt (--weights .*safetensors)", said)[1]
+    train_gpt.main(arguments(text, long, f"--steps 1 --lr 1e-12 {advised}"))
+    before, _ = pretrained.load(short / "model")
+    after, _ = pretrained.load(long / "model")
+    for p, q in zip(before.parameters(), after.parameters()):
+        torch.testing.assert_close(p, q, atol=1e-9, rtol=0)
+    train_gpt.main(arguments(text, tmp_path / "again", f"--steps 1 --weights {short}"))
+    with pytest.raises(SystemExit):
+        train_gpt.main(arguments(text, tmp_path / "no", f"--weights {tmp_path}"))
+    assert "holds no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+def test_others_can_read_all_that_it_writes(text, tmp_path):
+    before = os.umask(0o022)
+    try:
+        train_gpt.main(arguments(text, tmp_path / "run", "--steps 2"))
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo by way of lo")

@@ -32,6 +32,7 @@ from lmlab.training import (
 )
 from lmlab.training.batches import counted
 from lmlab.training.checkpoints import CheckpointError
+from lmlab.wrappers import unwrapped
 
 CONFIG = Config(vocabulary=23, context=8, layers=2, heads=2, width=12)
 TEXT = np.random.default_rng(5).integers(23, size=400)
@@ -193,6 +194,7 @@ def test_the_rate_rises_to_lr_and_falls_to_min_lr():
     assert rates[55] == pytest.approx(0.3)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0.1 < rates[-1] < 0.101
+    assert recipe.rate(100) == recipe.rate(150) == pytest.approx(0.1)
     assert Recipe(steps=3, lr=1, batch_size=1, warmup=0).rate(0) == 1
     assert Recipe(steps=1, lr=1, batch_size=1).rate(0) == 1
 
@@ -503,6 +505,11 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path):
     assert len(found["history.losses"]) == 60
 
 
+def changed_at(changed):
+    """The same batches but for one: another text with the same beginning."""
+    return lambda step: (make_blocks() if step != changed else ragged)(step)
+
+
 def test_a_folder_that_holds_a_training_is_not_overwritten(tmp_path):
     fit(gpt(), make_blocks(), RECIPE, folder=tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -519,12 +526,16 @@ def test_a_folder_that_holds_a_training_is_not_overwritten(tmp_path):
         ({"recipe": {"batch_size": 3}, "batches": make_blocks(3)}, "batch_size is 6"),
         ({"batches": make_blocks(context=5)}, r"shape of a batch is \[\(6, 7"),
         ({"batches": blocks(TEXT[::-1], 7, 6, 1)}, "data differs: first batch is"),
+        ({"batches": changed_at(5)}, r"data differs: its last batch, of step 6"),
+        ({"validation": TEXT[60:120]}, r"data differs: validation is \w+ there and \w"),
+        ({"validation": None}, r"data differs: validation is \w+ there and None here"),
+        ({"recipe": {"steps": 9}}, r"steps is 6 there and 9 here\. To go on from its "),
         ({"config": {"heads": 3}}, "model differs: heads is 2 there and 3 here"),
         ({"config": {"width": 16}}, "model differs: width is 12 there and 16 here"),
     ],
 )  # fmt: skip
 def test_another_training_is_not_resumed(tmp_path, change, said):
-    fit(gpt(), make_blocks(), RECIPE, folder=tmp_path)
+    fit(gpt(), make_blocks(), RECIPE, validation=TEXT[:60], folder=tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     model = GPT(dataclasses.replace(CONFIG, **change.get("config", {}))).double()
     recipe = dataclasses.replace(RECIPE, **change.get("recipe", {}))
@@ -532,10 +543,72 @@ def test_another_training_is_not_resumed(tmp_path, change, said):
     with pytest.raises(CheckpointError, match=said):
         fit(
             model, change.get("batches", make_blocks()), recipe,
+            validation=change.get("validation", TEXT[:60]),
             folder=tmp_path, resume=True,
         )  # fmt: skip
     assert torch.equal(weights(model), start)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_training_goes_on_longer_from_its_weights_in_another_folder(tmp_path):
+    model, longer = gpt(), gpt(seed=9)
+    fit(model, make_blocks(), RECIPE, folder=tmp_path / "short")
+    checkpoints.load_model(longer, checkpoints.found(tmp_path / "short")[-1])
+    assert torch.equal(weights(longer), weights(model))
+    recipe = dataclasses.replace(RECIPE, steps=9)
+    history = fit(longer, make_blocks(), recipe, folder=tmp_path / "long", resume=True)
+    assert history.steps == list(range(1, 10))
+
+
+class Wrapper(nn.Module):
+    """As FSDP and DDP have it: the module inside, whose loss it does not pass on."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: torch.compile(model, backend="eager"),
+        nn.DataParallel,
+        Wrapper,
+        lambda model: Wrapper(torch.compile(model, backend="eager")),
+    ],
+)
+def test_what_is_wrapped_around_a_model_changes_nothing(tmp_path, wrap):
+    plain = gpt()
+    expected = fit(plain, make_blocks(), RECIPE, validation=TEXT[:60])
+    model = gpt()
+    given = {"validation": TEXT[:60], "folder": tmp_path}
+    recipe = dataclasses.replace(RECIPE, checkpoint_every=2)
+    with pytest.raises(Stop):
+        fit(wrap(model), make_blocks(), recipe, **given, log=stop_at(4))
+    resumed = gpt(seed=8)
+    history = fit(resumed, make_blocks(), recipe, **given, resume=True)
+    assert same(history, expected)
+    assert torch.equal(weights(resumed), weights(plain))
+    again = gpt(seed=7)
+    checkpoints.load_model(wrap(again), checkpoints.found(tmp_path)[-1])
+    assert torch.equal(weights(again), weights(plain))
+    assert evaluate(wrap(again), TEXT[:60], context=7) == history.validation_losses[-1]
+
+
+def test_a_module_whose_only_part_is_called_module_keeps_its_own_loss():
+    class Mine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = nn.Linear(4, 3)
+
+        def loss(self, x, y):
+            return F.cross_entropy(self.module(x), y)
+
+    model = Mine()
+    assert unwrapped(model) is model
+    assert unwrapped(nn.DataParallel(model)) is model
+    sequential = nn.Sequential(nn.Linear(2, 2))
+    assert unwrapped(sequential) is sequential
 
 
 def test_how_often_to_save_may_change(tmp_path):
@@ -796,6 +869,16 @@ def test_blocks_depend_on_seed_and_step_alone_and_read_memory_maps(tmp_path):
         for row in blocks(np.arange(30), 7, 6)(step)[0]
     }
     assert starts == set(range(23))  # every place, the last one too
+
+
+def test_folders_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    fit(gpt(), make_blocks(), RECIPE, folder="~/run", tensorboard="~/run/curves")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert len(list((tmp_path / "run" / "curves").iterdir())) == 1
+    assert len(checkpoints.found(tmp_path / "run")) == 1
 
 
 def test_the_checkpoint_folder_is_a_path_or_a_name(tmp_path):

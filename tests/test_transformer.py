@@ -397,3 +397,48 @@ def test_a_row_is_decoded_alone_as_in_company():
     for i in range(len(source)):
         alone = beam_search(model, source[i : i + 1], 6, 3)
         assert torch.equal(alone.ids[0], together.ids[i])
+
+
+class Forgetful:
+    """The same model, whose decode takes no cache."""
+
+    def __init__(self, model):
+        self.model, self.encode = model, model.encode
+
+    def decode(self, target, memory, mask):
+        return self.model.decode(target, memory, mask)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("rotary", [False, True])
+def test_each_id_is_read_once_and_the_same_is_found(norm, rotary, monkeypatch):
+    torch.manual_seed(5)
+    model = Transformer(11, 16, 2, norm=norm, rotary=rotary).double().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(2)  # so that the logits are far from flat
+    (source, _), lengths = example(), []
+    inner = Transformer.decode
+
+    def decode(self, target, memory, memory_mask, cache=None):
+        lengths.append(target.shape[1])
+        return inner(self, target, memory, memory_mask, cache)
+
+    for search, options in ((greedy, {}), (beam_search, {"beam": 3})):
+        expected = search(Forgetful(model), source, 9, end=10, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(Transformer, "decode", decode)
+            found = search(model, source, 9, end=10, **options)
+        assert torch.equal(found.ids, expected.ids)
+        torch.testing.assert_close(found.scores, expected.scores)
+    assert len(lengths) > 10
+    assert set(lengths) == {1}
+
+
+def test_a_cache_ends_with_the_positions():
+    model, (source, _) = small(max_length=8).eval(), example()
+    memory, mask = model.encode(source[:, :8])
+    cache = model.new_cache()
+    model.decode(torch.ones(len(source), 8).long(), memory, mask, cache)
+    with pytest.raises(ValueError, match=r"max_length=8, got \(\d+, 1\) after 8"):
+        model.decode(torch.ones(len(source), 1).long(), memory, mask, cache)

@@ -9,14 +9,16 @@ process, or fills the disk, at whatever moment, finds the last good one untouche
 import json
 import os
 import shutil
-from pathlib import Path
 
 import torch
+
+from lmlab import files
+from lmlab.wrappers import unwrapped
 
 SUFFIX = ".safetensors"
 PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
 FORMAT = 1
-PICKLES = (b"\x80", b"PK\x03\x04")  # how files of pickle and torch.save begin
+NUMBERS = {"int": torch.int64, "float": torch.float64, "bool": torch.bool}
 
 
 class CheckpointError(RuntimeError):
@@ -26,12 +28,15 @@ class CheckpointError(RuntimeError):
 def save(folder, step, tensors, about, *, keep=2):
     """Write the checkpoint of a step, then remove all but the newest `keep`.
 
-    tensors: {name: tensor}; about: what JSON can hold. Returns the path.
-    Raises CheckpointError; what was there before stays as it was.
+    folder: a path, or a file open for writing (io.BytesIO), which takes this one
+    checkpoint. tensors: {name: tensor}; about: what JSON can hold. Returns the path, or
+    the file. Raises CheckpointError; what was there before stays as it was.
     """
-    folder = Path(folder)
-    path = folder / f"step-{step:08d}{SUFFIX}"
-    write(path, tensors, about | {"step": step})
+    about = about | {"step": step}
+    if hasattr(folder, "write"):
+        return write(folder, tensors, about)
+    path = files.given(folder) / f"step-{step:08d}{SUFFIX}"
+    write(path, tensors, about)
     for old in found(folder)[:-keep]:
         old.unlink()
     return path
@@ -39,28 +44,31 @@ def save(folder, step, tensors, about, *, keep=2):
 
 def found(folder):
     """The checkpoints in a folder, oldest first."""
-    return sorted(Path(folder).glob(f"step-*{SUFFIX}"))
+    return sorted(files.given(folder).glob(f"step-*{SUFFIX}"))
 
 
 def write(path, tensors, about):
-    """Write one safetensors file, whole or not at all; errors as in `save`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    """Write one safetensors file, whole or not at all; returns the path.
 
-    path = Path(path)
+    path: or a file open for writing, where it then begins. Errors as in `save`.
+    """
+    metadata = {"lmlab": json.dumps(about | {"format": FORMAT}, allow_nan=False)}
+    if hasattr(path, "write"):
+        from safetensors.torch import save as as_bytes
+
+        path.write(as_bytes(files.apart(tensors), metadata=metadata))
+        return path
+    path = files.given(path)
     partial = path.parent / PARTIAL
-    text = json.dumps(about | {"format": FORMAT}, allow_nan=False)
-    tensors = {name: t.detach().contiguous() for name, t in tensors.items()}
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial / path.name, metadata={"lmlab": text})
-        with open(partial / path.name, "rb+") as file:
-            os.fsync(file.fileno())
+        files.write_tensors(partial / path.name, tensors, metadata)
         os.replace(partial / path.name, path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise CheckpointError(_unwritten(path, error)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return path
 
 
 def _unwritten(path, error):
@@ -70,22 +78,28 @@ def _unwritten(path, error):
 
 
 def read(path, *, device="cpu"):
-    """(tensors, about) of a checkpoint.
+    """(tensors, about) of a checkpoint: of a path, or of a file open for reading.
 
     Raises CheckpointError for a file that is missing, cut short, no safetensors file
     (a pickle is not opened), or not one of lmlab's.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
-    path = Path(path)
+    start = b""
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            text = (file.metadata() or {}).get("lmlab")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if hasattr(path, "read"):
+            path, content = f"this {type(path).__name__}", path.read()
+            start = content[:8]
+            text, tensors = _of_bytes(content, device)
+        else:
+            path = files.given(path)
+            with open(path, "rb") as file:
+                start = file.read(8)
+            text, tensors = _of_file(path, device)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except SafetensorError as error:
-        raise CheckpointError(f"{path} {_what_it_is(path, error)}") from error
+        raise CheckpointError(f"{path} {_what_it_is(start, error)}") from error
     if text is None:
         raise CheckpointError(
             f"{path} holds weights but is no checkpoint of a training; "
@@ -94,11 +108,26 @@ def read(path, *, device="cpu"):
     return tensors, json.loads(text)
 
 
-def _what_it_is(path, error):
-    """What is wrong with a file that safetensors could not read."""
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if start.startswith(PICKLES):
+def _of_file(path, device):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt", device=str(device)) as file:
+        text = (file.metadata() or {}).get("lmlab")
+        return text, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _of_bytes(content, device):
+    from safetensors.torch import load
+
+    tensors = {name: t.to(device) for name, t in load(content).items()}
+    end = 8 + int.from_bytes(content[:8], "little")  # of the header, which is JSON
+    about = json.loads(content[8:end]).get("__metadata__") or {}
+    return about.get("lmlab"), tensors
+
+
+def _what_it_is(start, error):
+    """What is wrong with a file, beginning so, that safetensors could not read."""
+    if files.is_pickle(start):
         return (
             "is a pickle, which can run any code when it is loaded; it was not opened. "
             "Checkpoints are safetensors files"
@@ -110,22 +139,55 @@ def _what_it_is(path, error):
 
 
 def model_tensors(model):
-    """{"model.<name>": tensor}: parameters and buffers; tied ones once."""
+    """{"model.<name>": tensor}: parameters and buffers; those that are one memory once.
+
+    Names are those of the module inside, if something is wrapped around it.
+    """
     tensors, seen = {}, set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
+    for name, tensor in unwrapped(model).state_dict(keep_vars=True).items():
+        memory = _memory(tensor)
+        if memory not in seen:
+            seen.add(memory)
             tensors[f"model.{name}"] = tensor.detach()
     return tensors
 
 
+def _memory(tensor):
+    """What two tensors have in common just if all their numbers are the same ones."""
+    if not tensor.data_ptr():  # nothing in it, or nothing behind it (meta)
+        return id(tensor)
+    kind = tensor.device, tensor.dtype, tensor.shape, tensor.stride()
+    return tensor.data_ptr(), *kind
+
+
 def optimizer_tensors(model, optimizer):
-    """{"optimizer.<key>.<parameter's name>": tensor} of what the optimiser keeps."""
+    """{"optimizer.<key>.<parameter's name>": tensor} of what the optimiser keeps.
+
+    A Python number or None that it keeps is a tensor, too, under a name that begins
+    with its kind: "optimizer:int.", "optimizer:float.", "optimizer:bool.",
+    "optimizer:None.". Raises CheckpointError for what is neither.
+    """
     return {
-        f"optimizer.{key}.{name}": value
-        for name, parameter in model.named_parameters()
+        f"{kind}.{key}.{name}": tensor
+        for name, parameter in unwrapped(model).named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
+        for kind, tensor in [_kept(value, f"{key} of {name}")]
     }
+
+
+def _kept(value, what):
+    """(how its name begins, tensor) of something that an optimiser keeps."""
+    if isinstance(value, torch.Tensor):
+        return "optimizer", value
+    if value is None:
+        return "optimizer:None", torch.zeros(0)
+    kind = type(value).__name__
+    if kind not in NUMBERS or (kind == "int" and not -(2**63) <= value < 2**63):
+        raise CheckpointError(
+            f"the optimiser keeps {value!r:.40} ({kind}) as {what}: no checkpoint can "
+            "hold that, only tensors, numbers and None"
+        )
+    return f"optimizer:{kind}", torch.tensor(value, dtype=NUMBERS[kind])
 
 
 @torch.no_grad()
@@ -156,14 +218,23 @@ def restore_optimizer(model, optimizer, tensors):
     kept = {}  # {parameter's name: {key: value}}
     for full, value in tensors.items():
         kind, _, rest = full.partition(".")
+        kind, _, number = kind.partition(":")
         if kind == "optimizer":
             key, _, name = rest.partition(".")
+            if number:
+                value = None if number == "None" else value.item()
             kept.setdefault(name, {})[key] = value
-    name_of = {parameter: name for name, parameter in model.named_parameters()}
+    name_of = {p: name for name, p in unwrapped(model).named_parameters()}
     state = optimizer.state_dict()
     order = [p for group in optimizer.param_groups for p in group["params"]]
     state["state"] = {i: kept.get(name_of[p], {}) for i, p in enumerate(order)}
     optimizer.load_state_dict(state)  # knows what lives on which device
+    for p in order:  # … and rounds to the parameter's dtype what had one of its own
+        for key, value in kept.get(name_of[p], {}).items():
+            if isinstance(value, torch.Tensor):
+                there = optimizer.state[p][key]
+                if there.dtype != value.dtype:
+                    optimizer.state[p][key] = value.to(there.device)
 
 
 def _shapes(tensors):

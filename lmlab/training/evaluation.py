@@ -8,6 +8,7 @@ import torch
 from lmlab import devices
 from lmlab.training.batches import check, counted, windows
 from lmlab.training.distributed import ALONE
+from lmlab.wrappers import unwrapped
 
 
 def evaluate(model, data, *, context=None, batch_size=32, precision="float32"):
@@ -18,6 +19,7 @@ def evaluate(model, data, *, context=None, batch_size=32, precision="float32"):
     Nothing is trained: no gradients, dropout off, the modes of all parts restored, and
     torch's random numbers are as if nothing had been drawn.
     """
+    model = unwrapped(model)
     device = next(model.parameters()).device
     batches = in_order(data, context or of_config(model, "context"), batch_size)
     return measure(model, batches, autocast_for(precision, device), device)

@@ -1,9 +1,9 @@
 """What a person sees of a training: a progress bar, and curves in TensorBoard."""
 
 import time
-from pathlib import Path
 
 from lmlab import progress
+from lmlab.files import given
 
 TAGS = {
     "loss": "train/loss",
@@ -71,7 +71,7 @@ class Curves:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event = event_pb2.Event
-        folder = Path(folder)
+        folder = given(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / _fresh(folder)).open("xb")
         self._records = RecordWriter(self._file)

@@ -10,10 +10,10 @@ import json
 import math
 import time
 from dataclasses import asdict, fields, is_dataclass
-from pathlib import Path
 
 import torch
 
+from lmlab import files
 from lmlab.training import checkpoints
 from lmlab.training.batches import check, counted
 from lmlab.training.checkpoints import CheckpointError
@@ -27,6 +27,7 @@ from lmlab.training.evaluation import (
 from lmlab.training.journal import Journal
 from lmlab.training.recipe import History
 from lmlab.training.updates import Updates
+from lmlab.wrappers import unwrapped
 
 BEST = "best" + checkpoints.SUFFIX
 _DTYPES = {list[int]: torch.int64, list[float]: torch.float64}
@@ -48,17 +49,21 @@ def fit(
     count. More parts, such as masks, go to model.loss as they are.
     validation: ids (N,) or a list of batches, measured as recipe.evaluate_every says.
     folder: for checkpoints, and for the weights of the lowest validation loss, in
-    best.safetensors. resume: go on from the newest checkpoint in the folder, if there
+    best.safetensors; they can go on as another training (checkpoints.load_model).
+    resume: go on from the newest checkpoint in the folder, if there
     is one; without it, a folder that holds checkpoints is refused.
     tensorboard: a folder for curves. log(record) is called after each update with a
     dict of step, loss, lr, grad_norm, seconds, tokens_per_second, and validation_loss
     when there is one.
+    What is wrapped around the model, by torch.compile or DataParallel or their like,
+    is left aside: the module inside is trained as it is, and its names are saved.
     Dropout's random numbers depend on recipe.seed, the step and the process alone; the
     caller's generators stay as they were.
     Raises ValueError for what cannot be trained, CheckpointError for what cannot be
     resumed or saved, and TrainingError, with the last checkpoint untouched, when loss
     or gradient is no longer finite.
     """
+    model = unwrapped(model)
     ranks, device = join(device)
     modes = {module: module.training for module in model.modules()}
     try:
@@ -84,16 +89,16 @@ class _Run:
         self.model, self.recipe, self.batches = model.to(device), recipe, batches
         self.ranks, self.device = ranks, device
         self.step, self.history = 0, History()
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else files.given(folder)
         self.vocabulary = of_config(model, "vocabulary")
         self.updates = Updates(model, recipe, device, ranks)
         first = self.batch(0)
-        self.about = self.describe(first)
         self.validation = None
         if validation is not None:
             tokens = first[0][0].numel()
             rows = max(recipe.batch_size // recipe.accumulate, EVALUATED // tokens)
             self.validation = in_order(validation, tokens, rows)
+        self.about = self.describe(first)
 
     def batch(self, step):
         """The global batch of a step, checked."""
@@ -115,7 +120,8 @@ class _Run:
             "model": asdict(config) if is_dataclass(config) else {},
             "data": {
                 "shape of a batch": str([tuple(x.shape) for x in first]),
-                "first batch": _digest(first),
+                "first batch": _digest([first]),
+                "validation": self.validation and _digest(self.validation),
             },
         }
         return json.loads(json.dumps(about, default=str))
@@ -143,8 +149,16 @@ class _Run:
             differences = checkpoints.compare(about.get(part, {}), here)
             if differences:
                 raise CheckpointError(
-                    f"{path} cannot be resumed, the {part} differs: {differences}"
+                    f"{path} cannot be resumed, the {part} differs: {differences}. "
+                    "To go on from its weights with what you have now, train in a new "
+                    "folder: fit after checkpoints.load_model(model, path), or "
+                    f"train_gpt --weights {path}"
                 )
+        if about.get("last batch") != _digest([self.batch(about["step"] - 1)]):
+            raise CheckpointError(
+                f"{path} cannot be resumed, the data differs: its last batch, of step "
+                f"{about['step']}, is another here. Pass the batches it was made with"
+            )
         checkpoints.restore_model(self.model, tensors, path)
         checkpoints.restore_optimizer(self.model, self.updates.optimizer, tensors)
         self.updates.scaler.load_state_dict(about["scaler"])
@@ -162,7 +176,10 @@ class _Run:
         for f in fields(History):
             values = getattr(self.history, f.name)
             tensors[f"history.{f.name}"] = torch.tensor(values, dtype=_DTYPES[f.type])
-        about = self.about | {"scaler": self.updates.scaler.state_dict()}
+        about = self.about | {
+            "scaler": self.updates.scaler.state_dict(),
+            "last batch": _digest([self.batch(self.step - 1)]),
+        }
         checkpoints.save(self.folder, self.step, tensors, about, keep=self.recipe.keep)
 
     def advance(self):
@@ -224,8 +241,11 @@ class _Run:
         return loss
 
 
-def _digest(batch):
+def _digest(batches):
+    """A hash of all numbers in some batches, with their shapes and dtypes."""
     digest = hashlib.blake2b(digest_size=8)
-    for part in batch:
-        digest.update(part.contiguous().numpy().tobytes())
+    for batch in batches:
+        for part in map(torch.as_tensor, batch):
+            digest.update(f"{tuple(part.shape)} {part.dtype}".encode())
+            digest.update(part.cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

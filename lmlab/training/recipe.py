@@ -6,6 +6,7 @@ from numbers import Real
 
 import numpy as np
 
+from lmlab import schedules
 from lmlab.devices import PRECISIONS
 
 
@@ -68,11 +69,8 @@ class Recipe:
     def rate(self, step):
         """The learning rate of update `step`, from 0."""
         warm = self.warmup * self.steps
-        if step < warm:
-            return self.lr * min(1.0, (step + 1) / warm)
-        done = (step - warm) / max(1.0, self.steps - warm)
-        return (
-            self.min_lr + (self.lr - self.min_lr) * (1 + math.cos(math.pi * done)) / 2
+        return schedules.rate(
+            "cosine", step, self.steps, warm, lr=self.lr, min_lr=self.min_lr
         )
 
 
