@@ -7,9 +7,13 @@ refused: nothing to compare, an infinite tolerance, an empty interval.
 
 `catches` turns the question round: it runs a check on implementations broken on
 purpose, and fails when one of them slips through.
+
+Some claims are about the numbers that a lesson's own settings reach. `usual` asserts
+them there, and elsewhere shows what was measured, with a ○ that is no ✓.
 """
 
 import contextlib
+import functools
 import math
 
 import numpy as np
@@ -38,8 +42,68 @@ def _quietly():
         _quiet -= 1
 
 
+class usual:
+    """`with usual(...):` claims what was measured at the lesson's own settings.
+
+    At those settings the claims of the block are claims like all others. At any other
+    a claim is shown with a ○, whether it holds, what was measured and which parameter
+    differs: it does not count as a claim, and nothing stops.
+    """
+
+    def __init__(self, here, settings, *profiles):
+        """Compare the parameters, here["lr"] and its like, with the settings.
+
+        here: {name: value}, a notebook's globals(). settings: the lesson's defaults
+        of the parameters that its numbers depend on; profiles: what other sets of
+        parameters, at which the claims were measured too, change in them.
+        Raises KeyError for a name that `here` lacks, ValueError for no settings, or a
+        profile with a name that they lack.
+        """
+        if not settings or any(set(profile) - set(settings) for profile in profiles):
+            raise ValueError("usual() needs settings, and profiles of the same names")
+        every = [settings, *({**settings, **profile} for profile in profiles)]
+        differ = [[n for n in own if here[n] != own[n]] for own in every]
+        self.other = {name: here[name] for name in min(differ, key=len)}
+
+    def __enter__(self):
+        global _elsewhere
+        self._outside, _elsewhere = _elsewhere, self.other or _elsewhere
+
+    def __exit__(self, *_):
+        global _elsewhere
+        _elsewhere = self._outside
+
+
+_elsewhere = {}  # the parameters that keep claims from being asserted, if any do
+
+
+def _stated(claim):
+    """The claim as a function that raises when it fails, or shows it in `usual`."""
+
+    @functools.wraps(claim)
+    def state(*arguments, **options):
+        try:
+            return claim(*arguments, **options)
+        except ClaimError as error:
+            if _quiet or not _elsewhere:  # what `catches` breaks must fail anywhere
+                raise
+            _show_unasserted(str(error).removeprefix("✗ "), "fails here", held=False)
+
+    return state
+
+
+def _show_unasserted(text, verdict, **facts):
+    settings = ", ".join(f"{name}={value!r}" for name, value in _elsewhere.items())
+    said = f"○ {text}\n  {verdict}; not asserted at {settings}"
+    record.emit(said, "unasserted", **facts)
+
+
 def _held(text, **facts):
-    if not _quiet:
+    if _quiet:
+        return
+    if _elsewhere:
+        _show_unasserted(text, "holds here", held=True, **facts)
+    else:
         record.emit(f"✓ {text}", "claim", **facts)
 
 
@@ -59,6 +123,7 @@ def _array(value):
     return np.asarray(value)
 
 
+@_stated
 def holds(text, condition, detail=""):
     """Claim that `condition` is true. detail: shown when it is not."""
     verdict = _array(condition)
@@ -69,6 +134,7 @@ def holds(text, condition, detail=""):
     _held(text)
 
 
+@_stated
 def equal(text, actual, expected):
     """Claim that two values are exactly equal (arrays: same shape, every entry)."""
     a, b = _entries(actual), _entries(expected)
@@ -99,6 +165,7 @@ def _entries(value):
     return np.array(value, object) if array.dtype.kind in "SU" else array
 
 
+@_stated
 def close(text, actual, expected, *, atol=0.0, rtol=0.0, hint=""):
     """Claim that |actual − expected| ≤ atol + rtol·|expected| in every entry.
 
@@ -140,6 +207,7 @@ def _refuse_idle(text, a, *tolerances):
         raise ValueError(f"close({text!r}) needs finite tolerances ≥ 0: {tolerances}")
 
 
+@_stated
 def between(text, value, low, high, *, digits=3, hint=""):
     """Claim that low ≤ value ≤ high; the value is shown, to `digits` decimals."""
     if not low <= high:
@@ -153,6 +221,7 @@ def between(text, value, low, high, *, digits=3, hint=""):
     _held(f"{text} {value:.{digits}f} in {interval}", value=value)
 
 
+@_stated
 def raises(text, exception, function, *, match=""):
     """Claim that calling `function` raises `exception`, its message holding `match`."""
     try:
@@ -213,6 +282,7 @@ def _caller(function, x):
     return (lambda: function(x)) if required else function
 
 
+@_stated
 def catches(check, broken, *, correct):
     """Claim that `check` passes on `correct` and fails on every broken version.
 
@@ -238,8 +308,11 @@ def catches(check, broken, *, correct):
         return
     lines = [f"    {name}  →  {claim}" for name, claim in noticed.items()]
     plural = "version is" if total == 1 else "versions are"
-    text = f"✓ {total} of {total} broken {plural} caught"
-    record.emit("\n".join([text, *lines]), "catch", caught=total, of=total)
+    text = "\n".join([f"{total} of {total} broken {plural} caught", *lines])
+    if _elsewhere:
+        _show_unasserted(text, "holds here", held=True)
+    else:
+        record.emit(f"✓ {text}", "catch", caught=total, of=total)
 
 
 def _noticed(check, name, implementation):

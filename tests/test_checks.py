@@ -216,3 +216,87 @@ def test_torch_and_tensorflow_values_are_compared_as_numbers():
 def test_complex_numbers_keep_their_imaginary_part():
     with pytest.raises(ClaimError):
         checks.close("a rotation", np.array([1j]), np.array([0.0]), atol=1e-6)
+
+
+PARAMETERS = {"lr": 1.0, "num_steps": 100, "dataset": "digits", "seed": 0}
+SETTINGS = {"lr": 1.0, "num_steps": 100, "dataset": "digits"}
+FULL = {"dataset": "mnist", "num_steps": 200}
+
+
+@pytest.mark.parametrize("given", [{}, {"seed": 7}, FULL])
+def test_at_the_lessons_own_settings_usual_claims_are_claims(given, capsys):
+    usual = checks.usual(PARAMETERS | given, SETTINGS, FULL)
+    with usual:
+        checks.between("accuracy", 0.978, 0.96, 1.0)
+        checks.catches(check_softmax, {"uniform": lambda x: x / 3}, correct=softmax)
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first == "✓ accuracy 0.978 in [0.960, 1.000]"
+    assert second == "✓ 1 of 1 broken version is caught"
+    with usual, pytest.raises(ClaimError, match=r"got 0\.9"):
+        checks.between("accuracy", 0.9, 0.96, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"lr": 0.1}, "lr=0.1"),
+        ({"dataset": "mnist"}, "dataset='mnist'"),
+        ({**FULL, "lr": 0.1}, "lr=0.1"),
+        ({"num_steps": 10, "lr": 0.1}, "lr=0.1, num_steps=10"),
+    ],
+)
+def test_at_other_settings_a_usual_claim_is_shown_and_not_asserted(
+    given, where, capsys
+):
+    with checks.usual(PARAMETERS | given, SETTINGS, FULL):
+        checks.between("accuracy", 0.978, 0.96, 1.0)
+        checks.between("accuracy", 0.9, 0.96, 1.0)
+        checks.equal("two shapes", X, X[0])
+        checks.gradient("of a cube", lambda: (X**3).sum(), X.copy(), X)
+    checks.holds("a claim after the block", True)
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "○ accuracy 0.978 in [0.960, 1.000]\n"
+        f"  holds here; not asserted at {where}\n"
+        "○ accuracy\n"
+        "  expected a value in [0.960, 1.000], got 0.9\n"
+        f"  fails here; not asserted at {where}\n"
+        "○ two shapes\n"
+        "  expected shape (3,), got (2, 3)\n"
+        f"  fails here; not asserted at {where}\n"
+        "○ of a cube\n"
+    )
+    assert said.count("✓") == 1
+    with pytest.raises(ClaimError):
+        checks.between("accuracy", 0.9, 0.96, 1.0)
+
+
+def test_broken_versions_must_fail_at_other_settings_too(capsys):
+    uniform = {"uniform": lambda x: np.full_like(x, 1 / x.shape[1])}
+    with checks.usual(PARAMETERS | {"lr": 0.1}, SETTINGS):
+        checks.catches(check_softmax, uniform, correct=softmax)
+        checks.catches(check_softmax, uniform, correct=np.exp)
+    said = capsys.readouterr().out
+    assert "○ 1 of 1 broken version is caught\n    uniform  →  ratios" in said
+    assert "○ rows sum to 1\n  expected 1, got" in said
+    assert "✓" not in said
+
+
+def test_usual_settings_end_with_their_block_whatever_ends_it(capsys):
+    with pytest.raises(ZeroDivisionError), checks.usual({"lr": 2.0}, {"lr": 1.0}):
+        raise ZeroDivisionError
+    with checks.usual({"lr": 2.0}, {"lr": 1.0}), checks.usual({"lr": 2}, {"lr": 2}):
+        checks.holds("inside", True)
+    checks.holds("outside", True)
+    assert capsys.readouterr().out == (
+        "○ inside\n  holds here; not asserted at lr=2.0\n✓ outside\n"
+    )
+
+
+def test_usual_settings_that_could_not_differ_are_refused():
+    with pytest.raises(ValueError, match="needs settings"):
+        checks.usual(PARAMETERS, {})
+    with pytest.raises(ValueError, match="the same names"):
+        checks.usual(PARAMETERS, SETTINGS, {"epochs": 3})
+    with pytest.raises(KeyError, match="epochs"):
+        checks.usual(PARAMETERS, {"epochs": 3})
