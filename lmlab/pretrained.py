@@ -117,7 +117,7 @@ def _read_config(path, dropout):
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return gpt2_format.read_config(values, path, dropout)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except json.JSONDecodeError as error:
         raise WeightsError(f"{path} is not whole JSON ({error}): fetch it") from None
     except UnicodeDecodeError as error:
         raise WeightsError(f"{path} is not UTF-8 ({error}): fetch it again") from None

@@ -5,6 +5,7 @@ elsewhere, and no folder or name of the machine that made them.
 """
 
 import base64
+import contextlib
 import csv
 import hashlib
 import html
@@ -211,11 +212,9 @@ def _output(output):
 
 def hide_places(text):
     """The text without this machine's folders: a page may be shown to others."""
-    places = {
-        str(Path(__file__).resolve().parents[2]): ".",
-        os.getcwd(): ".",
-        str(Path.home()): "~",
-    }
+    places = {str(Path(__file__).resolve().parents[2]): ".", str(Path.home()): "~"}
+    with contextlib.suppress(FileNotFoundError):  # it may have been removed meanwhile
+        places[os.getcwd()] = "."
     for place in sorted(places, key=len, reverse=True):
         if len(place) > 1:
             text = text.replace(place, places[place])
