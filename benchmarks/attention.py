@@ -1,4 +1,4 @@
-"""What does attention cost? lmlab.attention's forms against PyTorch's fused kernel.
+"""What does attention cost? lmlab.layers.attention against PyTorch's fused kernel.
 
     python benchmarks/attention.py                 # everything, a few minutes
     python benchmarks/attention.py --skip-memory   # seconds only
@@ -29,7 +29,7 @@ def forms():
     """{name: function of q, k, v}."""
     import torch.nn.functional as F
 
-    from lmlab import attention
+    from lmlab.layers import attention
 
     return {
         "torch SDPA": lambda *qkv: F.scaled_dot_product_attention(*qkv, is_causal=True),

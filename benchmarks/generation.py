@@ -29,7 +29,8 @@ def contenders(args):
     """{name: model}, all with the same weights."""
     import torch
 
-    from lmlab import gpt, pretrained, quantized
+    from lmlab.methods import quantization as quantized
+    from lmlab.models import gpt, pretrained
 
     torch.manual_seed(args.seed)
     config = gpt.Config(
@@ -47,8 +48,8 @@ def generated(model, prompt, count):
     """The new ids, by whichever of the two."""
     import torch
 
-    from lmlab import gpt
     from lmlab.generation import generate
+    from lmlab.models import gpt
 
     if isinstance(model, gpt.GPT):
         return generate(model, prompt, count)[0]
@@ -119,7 +120,7 @@ def stepper(model, prompt):
     """A function that reads the prompt, and one that then makes a token a time."""
     import torch
 
-    from lmlab import gpt
+    from lmlab.models import gpt
 
     ids = torch.tensor([prompt])
     if isinstance(model, gpt.GPT):
@@ -188,7 +189,9 @@ def measure_perplexity(args):
     """{precision: nats per token} of the model inside lmlab, and the tokens counted."""
     import torch
 
-    from lmlab import corpora, pretrained, quantized
+    from lmlab.data import corpora
+    from lmlab.methods import quantization as quantized
+    from lmlab.models import pretrained
 
     model, tokenizer = pretrained.load("shipped")
     text = corpora.load("english").validation[: args.characters]
@@ -205,7 +208,7 @@ def read_aloud(model, ids):
     import torch
     import torch.nn.functional as F
 
-    from lmlab import gpt
+    from lmlab.models import gpt
 
     T, total, count = model.config.context, 0.0, 0
     with torch.inference_mode():

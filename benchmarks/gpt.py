@@ -84,8 +84,8 @@ class Shape:
 
 
 def corpus():
-    """lmlab.corpora's Text: tiny Shakespeare, or what is always there."""
-    from lmlab import corpora
+    """lmlab.data.corpora's Text: tiny Shakespeare, or what is always there."""
+    from lmlab.data import corpora
 
     try:
         return corpora.load("tinyshakespeare")
@@ -96,7 +96,7 @@ def corpus():
 
 def characters(text):
     """(training ids, validation ids, vocabulary) of a text, one id per character."""
-    from lmlab.tokenizer import Tokenizer
+    from lmlab.text.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.characters(text.train + text.validation)
     ids = (tokenizer.encode(part) for part in (text.train, text.validation))
@@ -125,7 +125,7 @@ def lmlab(shape, ids, precision, steps):
     import numpy as np
     import torch
 
-    from lmlab.gpt import GPT, Config
+    from lmlab.models.gpt import GPT, Config
     from lmlab.training import Recipe, blocks, fit
 
     torch.manual_seed(0)
@@ -311,7 +311,7 @@ def in_a_process(name, shape, precision, args, env=None):
 
 
 def child_large(name, shape, precision, steps):
-    from lmlab import corpora
+    from lmlab.data import corpora
     from lmlab.memory import peak_memory
 
     shape = Shape(**shape)
@@ -388,7 +388,7 @@ def child_fast(seed, steps, precision):
     import numpy as np
     import torch
 
-    from lmlab.gpt import GPT, Config
+    from lmlab.models.gpt import GPT, Config
     from lmlab.training import Recipe, blocks, evaluate, fit
 
     train, validation, vocabulary = map(np.asarray, characters(corpus()))

@@ -1,4 +1,4 @@
-"""How fast is a tokenizer in pure Python? lmlab.tokenizer against `tokenizers` (Rust).
+"""How fast is a tokenizer in pure Python? lmlab.text against `tokenizers` (Rust).
 
     python benchmarks/tokenizer.py                   # everything, a few minutes
     python benchmarks/tokenizer.py --text my.txt     # on a text of your own
@@ -28,7 +28,8 @@ NAMES = ("lmlab", "tokenizers")
 
 def the_text(path):
     """(its name, the text)."""
-    from lmlab import corpora, data
+    from lmlab import data
+    from lmlab.data import corpora
 
     if path:
         return path, Path(path).read_bytes().decode()
@@ -41,7 +42,8 @@ def the_text(path):
 
 def the_vocabulary(text, size, folder):
     """Save a tokenizer in the folder; return what it is."""
-    from lmlab import data, tokenizer
+    from lmlab import data
+    from lmlab.text import tokenizer
 
     try:
         tokenizer.gpt2().save(folder)
@@ -53,7 +55,7 @@ def the_vocabulary(text, size, folder):
 
 
 def train_here(text, size):
-    from lmlab import tokenizer
+    from lmlab.text import tokenizer
 
     return tokenizer.train(text, size, special_tokens=())
 
@@ -73,7 +75,7 @@ def train_there(text, size):
 
 
 def merges_here(trained):
-    from lmlab import bpe
+    from lmlab.text import bpe
 
     names = ["".join(bpe.CHARACTERS[b] for b in token) for token in trained.tokens]
     return [[names[a], names[b]] for a, b in trained.merges]
@@ -86,7 +88,7 @@ def merges_there(library):
 def load_both(folder):
     from tokenizers import Tokenizer as Library
 
-    from lmlab.tokenizer import Tokenizer
+    from lmlab.text.tokenizer import Tokenizer
 
     library = Library.from_file(str(Path(folder) / "tokenizer.json"))
     return {"lmlab": Tokenizer.load(folder), "tokenizers": library}

@@ -186,7 +186,9 @@ def fetch(
 
     Each file is checked against its SHA-256.
     """
-    from lmlab import data, hub, published
+    from lmlab import data
+    from lmlab.data import published
+    from lmlab.models import hub
 
     there_are = [*data.DATASETS, *published.KNOWN]
     unknown = [name for name in names or [] if name not in there_are]

@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from lmlab.files import checkout, publish_changed
+
 # Okabe and Ito's palette (2008), made to be told apart by colour-blind readers.
 COLORS = [
     "#0072B2",  # blue
@@ -87,8 +89,6 @@ def show(fig, name, alt):
     Raises ValueError when alt says nothing, and OSError when LMLAB_FIGURES cannot be
     written to; from a checkout that is only to be read, the figure is shown anyway.
     """
-    from lmlab.files import publish_changed
-
     if len(alt.split()) < 3:
         raise ValueError(f"figure {name!r} needs a description in words, got {alt!r}")
     drawn = png(fig)
@@ -106,10 +106,7 @@ def folder():
     chosen = os.environ.get("LMLAB_FIGURES")
     if chosen:
         return Path(chosen)
-    checkout = Path(__file__).resolve().parent.parent
-    if (checkout / "notebooks").is_dir():
-        return checkout / "figures"
-    return Path("figures")
+    return (checkout() or Path()) / "figures"
 
 
 def png(fig):

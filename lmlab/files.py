@@ -1,10 +1,22 @@
-"""Paths that users name, and files that are written whole or not at all."""
+"""Where things are, paths that users name, and files that are written whole or not."""
 
 import contextlib
 import os
 from pathlib import Path
 
 LONGEST_HEADER = 100_000_000  # bytes; safetensors takes no longer one
+
+
+PACKAGE = Path(__file__).resolve().parent
+ASSETS = PACKAGE / "assets"  # texts and a model that come with the package
+
+
+def checkout():
+    """The folder that holds notebooks/, figures/ and this package.
+
+    None where the package is installed without it.
+    """
+    return PACKAGE.parent if (PACKAGE.parent / "notebooks").is_dir() else None
 
 
 def given(path):

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lmlab import devices, positions
-from lmlab.attention import (
+from lmlab import devices
+from lmlab.layers import positions
+from lmlab.layers.attention import (
     KeysValues,
     LearnedPositions,
     MultiHeadAttention,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lmlab import augment, checks
+from lmlab import checks
+from lmlab.data import augment
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.random((3, 9, 12))  # every dimension different, nothing symmetric

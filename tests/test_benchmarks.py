@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lmlab import corpora
+from lmlab.data import corpora
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lmlab.gpt import GPT, Config
+from lmlab.models.gpt import GPT, Config
 from lmlab.training import checkpoints
 from lmlab.training.checkpoints import CheckpointError
 

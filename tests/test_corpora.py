@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmlab import corpora, data, downloads
-from lmlab.makers import duplicates, prose, snapshots
-from lmlab.markov import MarkovSource, markov
+from lmlab import data
+from lmlab.data import corpora, downloads
+from lmlab.data.markov import MarkovSource, markov
+from tools import duplicates, prose, snapshots
 
 ROOT = Path(__file__).parents[1]
 REAL = (ROOT / (os.environ.get("LMLAB_MIRROR") or "../shared/data")).resolve()

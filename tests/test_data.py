@@ -18,7 +18,8 @@ import numpy as np
 import pooch
 import pytest
 
-from lmlab import data, downloads
+from lmlab import data
+from lmlab.data import downloads
 
 ROOT = pathlib.Path(__file__).parents[1]
 REAL = (ROOT / (os.environ.get("LMLAB_MIRROR") or "../shared/data")).resolve()

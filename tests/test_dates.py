@@ -1,4 +1,4 @@
-"""lmlab.dates: what it writes, which days go where, and what it refuses."""
+"""lmlab.data.dates: what it writes, which days go where, and what it refuses."""
 
 import datetime
 import itertools
@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from lmlab import dates
+from lmlab.data import dates
 
 EVERY = [d for split in dates.SPLITS for d in dates.days(split)]
 

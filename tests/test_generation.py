@@ -12,9 +12,10 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from lmlab import pretrained, quantized, sampling
-from lmlab.generation import generate
-from lmlab.gpt import GPT, Config
+from lmlab.generation import generate, sampling
+from lmlab.methods import quantization as quantized
+from lmlab.models import pretrained
+from lmlab.models.gpt import GPT, Config
 
 CONFIG = Config(vocabulary=53, context=40, layers=3, heads=4, width=20, dropout=0.2)
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [7]]

@@ -1,4 +1,4 @@
-"""lmlab.gpt against Hugging Face's GPT-2, its loss and GELU against torch's."""
+"""lmlab.models.gpt against Hugging Face's GPT-2, its loss and GELU against torch's."""
 
 import math
 
@@ -6,11 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmlab import lean_loss, pretrained
-from lmlab.activations import gelu
-from lmlab.gpt import GPT, Cache, Config
-from lmlab.gpt2_format import PREFIX, their_name
-from lmlab.lean_loss import token_loss
+from lmlab.layers import lean_loss
+from lmlab.layers.activations import gelu
+from lmlab.layers.lean_loss import token_loss
+from lmlab.models import pretrained
+from lmlab.models.gpt import GPT, Cache, Config
+from lmlab.models.gpt2_format import PREFIX, their_name
 
 SMALL = Config(vocabulary=53, context=24, layers=3, heads=4, width=20)
 

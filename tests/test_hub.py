@@ -20,9 +20,13 @@ import pytest
 import torch
 from huggingface_hub import constants, file_download
 
-from lmlab import cli, downloads, hub, pretrained, published, tokenizer
-from lmlab.gpt import GPT, Config
-from lmlab.hub import WeightsError
+from lmlab import cli
+from lmlab.data import downloads
+from lmlab.data import published
+from lmlab.models import hub, pretrained
+from lmlab.models.gpt import GPT, Config
+from lmlab.models.hub import WeightsError
+from lmlab.text import tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "someone/tiny-gpt2"

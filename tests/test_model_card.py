@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from lmlab import model_card
+from lmlab.models import model_card
 
 FACTS = dict.fromkeys(re.findall(r"{(\w+)", model_card.TEMPLATE), 3) | {
     "name": "letters",

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lmlab import ngrams
+from lmlab.text import ngrams
 
 RNG = np.random.default_rng(0)
 V = 23

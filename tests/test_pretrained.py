@@ -21,10 +21,11 @@ from transformers import (
     GPT2Model,
 )
 
-from lmlab import pretrained, tokenizer
 from lmlab.generation import generate
-from lmlab.gpt import GPT, Config
-from lmlab.hub import WeightsError
+from lmlab.models import pretrained
+from lmlab.models.gpt import GPT, Config
+from lmlab.models.hub import WeightsError
+from lmlab.text import tokenizer
 
 TEXT = "The quick brown fox jumps over the lazy dog; 敏捷的棕色狐狸。 " * 3
 

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+import lmlab
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -178,30 +180,83 @@ def test_an_encoding_that_is_left_to_the_system_is_noticed(call, noticed):
     assert bool(left_to_the_system(call)) is noticed
 
 
-# Models written in torch import it; nothing else does, nor do others import these.
-OF_TORCH = {
-    "activations",
-    "attention",
-    "beams",
-    "decoding",
-    "generation",
-    "gpt",
-    "gpt2_format",
-    "kv_cache",
-    "lean_loss",
-    "positions",
-    "pretrained",
-    "quantized",
-    "running_text",
-    "sampling",
-    "shapes",
-    "tiled",
-    "training",
-    "transformer",
+# What each room may import, besides itself. "" is the top of the package: what every
+# lesson uses, and Part I. Imports point one way, so that a room can be read alone.
+ROOMS = {
+    "": set(),
+    "data": {""},
+    "text": {"", "data"},
+    "layers": {""},
+    "models": {"", "data", "text", "layers"},
+    "generation": {"", "layers", "models"},
+    "methods": {"", "layers", "models"},
+    "training": {"", "data", "text", "layers", "models"},
+    "runner": {"", "data", "models"},
 }
+OF_TORCH = ("layers", "models", "generation", "methods", "training")
 
 
-def test_no_other_module_imports_a_framework_by_itself():
+def room_of(parts):
+    """The room of a module, given as the parts of its dotted name below lmlab."""
+    if parts[0] == "cli":
+        return "runner"
+    return parts[0] if parts[0] in ROOMS else ""
+
+
+def imported(source, package):
+    """The modules of lmlab that a source imports anywhere, as parts of their names."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1])
+            base = (
+                f"{base}.{node.module or ''}".strip(".") if node.level else node.module
+            )
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (n.split(".")[1:] for n in names if n.startswith("lmlab."))
+
+
+def trespasses(path, source):
+    """The imports of a module, {its path below lmlab}, that its room may not make."""
+    parts = path.with_suffix("").parts
+    room = room_of(parts)
+    allowed = ROOMS[room] | {room}
+    found = imported(source, ("lmlab", *parts[:-1]))
+    return sorted({".".join(x) for x in found if room_of(x) not in allowed})
+
+
+def test_every_room_imports_only_what_lies_below_it():
+    found = {}
+    for path in ROOT.glob("lmlab/**/*.py"):
+        name = path.relative_to(ROOT / "lmlab")
+        if wrong := trespasses(name, path.read_text(encoding="utf-8")):
+            found[str(name)] = wrong
+    assert found == {}
+    folders = {p.parent.name for p in ROOT.glob("lmlab/*/__init__.py")}
+    assert folders == set(ROOMS) - {""}
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "wrong"),
+    [
+        ("layers/attention.py", "from lmlab.models.gpt import GPT", ["models.gpt.GPT"]),
+        ("layers/attention.py", "def f():\n    from lmlab import text", ["text"]),
+        ("data/dates.py", "import lmlab.training.loop", ["training.loop"]),
+        ("data/dates.py", "from ..text import bpe", ["text.bpe"]),
+        ("mlp.py", "from lmlab import layers", ["layers"]),
+        ("mlp.py", "from lmlab import optimizers", []),
+        ("models/gpt.py", "from lmlab.layers import tiled\nfrom . import hub", []),
+        ("cli.py", "from lmlab.runner import runs", []),
+    ],
+)
+def test_an_import_that_points_up_is_noticed(module, source, wrong):
+    assert trespasses(Path(module), source) == wrong
+
+
+def test_no_room_but_those_of_torch_imports_a_framework_by_itself():
     modules = (p.relative_to(ROOT / "lmlab") for p in ROOT.glob("lmlab/**/*.py"))
     names = (".".join(p.with_suffix("").parts) for p in modules)
     others = {name for name in names if name.split(".")[0] not in OF_TORCH}
@@ -215,11 +270,34 @@ def test_no_other_module_imports_a_framework_by_itself():
     subprocess.run([sys.executable, "-c", code, *sorted(others)], check=True)
 
 
-def test_models_of_torch_leave_tensorflow_alone():
-    modules = ", ".join(f"lmlab.{name}" for name in sorted(OF_TORCH))
+def test_rooms_of_torch_leave_tensorflow_alone():
+    paths = [p for room in OF_TORCH for p in ROOT.glob(f"lmlab/{room}/*.py")]
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths]
+    modules = ", ".join(n for n in names if "__" not in n)
     code = f"import sys, {modules}; print('tensorflow' in sys.modules)"
     said = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert said == "False\n"
+
+
+def test_the_public_listing_is_whole_and_lazy():
+    modules = {p.stem for p in ROOT.glob("lmlab/*.py")}
+    rooms = {p.parent.name for p in ROOT.glob("lmlab/*/__init__.py")}
+    private = {"__init__", "cli", "files", "schedules"}  # the command, and helpers
+    assert set(lmlab.__all__) == (modules | rooms) - private
+    code = (
+        "import sys, lmlab\n"
+        "assert set(lmlab.__all__) <= set(dir(lmlab))\n"
+        "assert not [m for m in sys.modules if m.startswith('lmlab.')]\n"
+        "assert lmlab.checks.holds and 'lmlab.checks' in sys.modules\n"
+        "lmlab.nothing"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip().endswith("module 'lmlab' has no attribute 'nothing'")
+
+
+@pytest.mark.parametrize("name", lmlab.__all__)
+def test_every_public_module_says_what_it_is_for(name):
+    assert getattr(lmlab, name).__doc__.strip()
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

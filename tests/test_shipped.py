@@ -6,7 +6,9 @@ import re
 import pytest
 import torch
 
-from lmlab import corpora, ngrams, pretrained
+from lmlab.data import corpora
+from lmlab.models import pretrained
+from lmlab.text import ngrams
 from lmlab.training import evaluate
 
 CARD = pretrained.SHIPPED / "README.md"

@@ -20,8 +20,10 @@ import regex
 from tokenizers import ByteLevelBPETokenizer, Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
-from lmlab import bpe, corpora, data, downloads, pretokenize, tokenizer
-from lmlab.tokenizer import END, Tokenizer, train
+from lmlab import data
+from lmlab.data import corpora, downloads
+from lmlab.text import bpe, pretokenize, tokenizer
+from lmlab.text.tokenizer import END, Tokenizer, train
 
 # The library would otherwise warn when a test forks after it used its threads.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -155,7 +157,7 @@ def test_every_merge_is_the_librarys_where_ties_and_overlaps_abound():
 
 
 def lines_run(call):
-    """How many lines of lmlab.bpe a call runs: its work, on any machine."""
+    """How many lines of lmlab.text.bpe a call runs: its work, on any machine."""
     count, before = 0, sys.gettrace()
 
     def trace(frame, event, _):
@@ -657,7 +659,7 @@ def test_no_encoding_is_left_to_the_system(tmp_path):
 import pathlib, sys, warnings
 warnings.filterwarnings("error", category=EncodingWarning, module="lmlab")
 from lmlab import corpora
-from lmlab.tokenizer import Tokenizer, train
+from lmlab.text.tokenizer import Tokenizer, train
 folder = pathlib.Path(sys.argv[1])
 path = folder / "text.txt"
 path.write_bytes("\u4e2d\u6587 \u00e9 ".encode() * 500)

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lmlab import devices
-from lmlab.gpt import GPT, Config
+from lmlab.models.gpt import GPT, Config
+from lmlab.models.wrappers import unwrapped
 from lmlab.training import (
     History,
     Recipe,
@@ -32,7 +33,6 @@ from lmlab.training import (
 )
 from lmlab.training.batches import counted
 from lmlab.training.checkpoints import CheckpointError
-from lmlab.wrappers import unwrapped
 
 CONFIG = Config(vocabulary=23, context=8, layers=2, heads=2, width=12)
 TEXT = np.random.default_rng(5).integers(23, size=400)
@@ -451,7 +451,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, step):
 CHILD = """
 import sys
 import numpy as np, torch
-from lmlab.gpt import GPT, Config
+from lmlab.models.gpt import GPT, Config
 from lmlab.training import Recipe, blocks, fit
 
 torch.manual_seed(3)
@@ -679,7 +679,7 @@ def test_resuming_needs_a_folder():
 RANK = """
 import sys
 import numpy as np, torch
-from lmlab.gpt import GPT, Config
+from lmlab.models.gpt import GPT, Config
 from lmlab.training import Recipe, blocks, distributed, fit
 
 torch.manual_seed(3 + int(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""lmlab.transformer against torch.nn.Transformer, lmlab.decoding by brute force."""
+"""The Transformer against torch.nn.Transformer, its search by brute force."""
 
 import itertools
 import math
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from lmlab import devices
-from lmlab.decoding import beam_search, greedy
-from lmlab.transformer import Block, EncoderDecoder, FeedForward, Transformer
+from lmlab.generation.search import beam_search, greedy
+from lmlab.models.transformer import Block, EncoderDecoder, FeedForward, Transformer
 
 # torch's remark that its own encoder has a faster path for post-norm
 pytestmark = pytest.mark.filterwarnings("ignore:enable_nested_tensor")

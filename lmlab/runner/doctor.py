@@ -13,6 +13,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmlab.files import checkout
+
 MEMORY_GIB = 2.0  # torch and TensorFlow in one kernel take about 1 GiB
 DISK_GIB = 1.0  # room for executed notebooks and a data set
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;#]+)")
@@ -59,7 +61,7 @@ def packages(lock=None):
     A package of the lock that is not installed is fine unless lmlab requires it:
     torch and TensorFlow are extras. A build tag (2.13.0+cpu) does not count.
     """
-    lock = lock or Path(__file__).resolve().parents[2] / "requirements.lock"
+    lock = lock or (checkout() or Path()) / "requirements.lock"
     if not lock.is_file():
         yield Finding("packages", False, f"there is no {lock.name}", "use a checkout")
         return

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmlab import files
+
 
 class LessonError(Exception):
     """Input that cannot be used: the message says what is wrong and what to do."""
@@ -30,10 +32,11 @@ def folder():
     Raises LessonError when there is none, as in an install without the checkout.
     """
     chosen = os.environ.get("LMLAB_NOTEBOOKS")
-    path = Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "notebooks"
-    if path.is_dir():
-        return path.resolve()
-    if chosen:
+    checkout = files.checkout()
+    if chosen or checkout:
+        path = Path(chosen) if chosen else checkout / "notebooks"
+        if path.is_dir():
+            return path.resolve()
         raise LessonError(f"LMLAB_NOTEBOOKS names {chosen}, which is not a folder.")
     raise LessonError(
         "The lessons are not here: lmlab is installed without its checkout. Clone the "

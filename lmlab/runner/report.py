@@ -15,6 +15,8 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+from lmlab import files
+
 COLUMNS = {
     "lesson": "lesson",
     "status": "status",
@@ -212,7 +214,7 @@ def _output(output):
 
 def hide_places(text):
     """The text without this machine's folders: a page may be shown to others."""
-    places = {str(Path(__file__).resolve().parents[2]): ".", str(Path.home()): "~"}
+    places = {str(files.PACKAGE.parent): ".", str(Path.home()): "~"}
     with contextlib.suppress(FileNotFoundError):  # it may have been removed meanwhile
         places[os.getcwd()] = "."
     for place in sorted(places, key=len, reverse=True):

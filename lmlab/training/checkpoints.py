@@ -13,7 +13,7 @@ import shutil
 import torch
 
 from lmlab import files
-from lmlab.wrappers import unwrapped
+from lmlab.models.wrappers import unwrapped
 
 SUFFIX = ".safetensors"
 PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
@@ -103,7 +103,7 @@ def read(path, *, device="cpu"):
     if text is None:
         raise CheckpointError(
             f"{path} holds weights but is no checkpoint of a training; "
-            "lmlab.pretrained.load reads models"
+            "lmlab.models.pretrained.load reads models"
         )
     return tensors, json.loads(text)
 

@@ -6,9 +6,9 @@ import math
 import torch
 
 from lmlab import devices
+from lmlab.models.wrappers import unwrapped
 from lmlab.training.batches import check, counted, windows
 from lmlab.training.distributed import ALONE
-from lmlab.wrappers import unwrapped
 
 
 def evaluate(model, data, *, context=None, batch_size=32, precision="float32"):

@@ -14,6 +14,7 @@ from dataclasses import asdict, fields, is_dataclass
 import torch
 
 from lmlab import files
+from lmlab.models.wrappers import unwrapped
 from lmlab.training import checkpoints
 from lmlab.training.batches import check, counted
 from lmlab.training.checkpoints import CheckpointError
@@ -27,7 +28,6 @@ from lmlab.training.evaluation import (
 from lmlab.training.journal import Journal
 from lmlab.training.recipe import History
 from lmlab.training.updates import Updates
-from lmlab.wrappers import unwrapped
 
 BEST = "best" + checkpoints.SUFFIX
 _DTYPES = {list[int]: torch.int64, list[float]: torch.float64}

@@ -1,0 +1,195 @@
+"""Texts to train a language model on, each cut into training and validation text.
+
+    text = corpora.load("english")          # prose, embedded: needs no network, ever
+    text = corpora.load("code")             # Python source, embedded: another domain
+    text = corpora.load("tinyshakespeare")  # 1.1 MB, downloaded once (see lmlab.data)
+    text = corpora.load("my/letters.txt")   # any UTF-8 text file of yours
+    source = corpora.markov(symbols=8)      # generated; its entropy rate is known
+
+`tools` made the embedded ones; lmlab/assets/corpora/README.md says how.
+"""
+
+import difflib
+import hashlib
+import lzma
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmlab import data
+from lmlab.data import DataError
+from lmlab.data.downloads import absolute
+from lmlab.data.markov import markov
+from lmlab.files import ASSETS
+
+__all__ = ["BREAK", "DataError", "Text", "documents", "load", "markov", "token_ids"]
+
+BREAK = "\n\n\n"  # between two documents of a text, and nowhere else
+SHORTEST = 1000  # characters; a tenth of fewer says nothing as validation text
+FOLDER = ASSETS / "corpora"
+
+
+@dataclass(frozen=True, repr=False)
+class Text:
+    """A corpus: train and validation, no sentence of one meant to be in the other."""
+
+    train: str
+    validation: str
+    name: str
+    source: str
+    licence: str
+
+    def __repr__(self):
+        """Show one line: the name and the sizes."""
+        sizes = (len(part.encode()) / 1e6 for part in (self.train, self.validation))
+        return "{}: {:.2f} MB of training text, {:.2f} MB to validate".format(
+            self.name, *sizes
+        )
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    source: str
+    licence: str
+
+
+EMBEDDED = {
+    "english": _Embedded(
+        "docstrings and comments of Python, NumPy, SciPy, scikit-learn, matplotlib, "
+        "networkx, SymPy and mpmath",
+        "PSF-2.0, BSD-3-Clause and matplotlib's; see lmlab/assets/corpora/LICENSES.txt",
+    ),
+    "code": _Embedded(
+        "modules of Python's standard library, without docstrings and comments",
+        "PSF-2.0; see lmlab/assets/corpora/LICENSES.txt",
+    ),
+}
+# SHA-256 of each text; lmlab/assets/corpora/README.md holds them too.
+CHECKSUMS = """
+english-train bc72212ef35e1c4eeb55074b144df5259a7341803dfbcc04f5d7e7e245569073
+english-validation c0de988038a6734e112a18acb0aaa6b82487ea9135210d9f714f846e4bfe95b7
+code-train 0386685cba4f48fe4da1f5423b431379442fc2bf97b31c4f6b9e11231e71c52b
+code-validation 1b16ed0443ba6e6e12da634fb2329ab8ae8d640d6ef2ebebaeded0785beebe10
+"""
+DOWNLOADED = ("tinyshakespeare",)
+
+
+def load(name) -> Text:
+    """Return a corpus by name, or a text file of yours by path.
+
+    A relative path counts from the checkout, as in `lmlab.data.downloads`. A file that
+    is no embedded corpus is cut after 90 % of its characters (nanoGPT's rule): the rest
+    is validation text. Its line ends, of Windows and old Macs too, become line feeds.
+    Raises DataError, which says what to do, when the name is unknown, or the file is
+    missing, empty, shorter than 1,000 characters, or not UTF-8.
+    """
+    if name in EMBEDDED:
+        return _embedded(name)
+    if name in DOWNLOADED:
+        (path,) = data.fetch(name)
+        about = data.DATASETS[name]
+        return _cut(_read(path), name, about.source, about.licence)
+    path = absolute(name)
+    if not path.exists() and not _looks_like_a_path(name):
+        raise DataError(_unknown(name))
+    return _cut(_read(path), path.name, str(name), "the file's own")
+
+
+def documents(text):
+    """The documents of a text, apart by BREAK; one where there is none.
+
+    Line ends of any system count, and come back as line feeds.
+    """
+    return _unix(text).split(BREAK)
+
+
+def _unix(text):
+    """The text with line feeds as line ends: BREAK and paragraphs are made of them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def token_ids(tokenizer, text):
+    """The text as one array of token ids, the end token between documents.
+
+    Each end token stands for the three bytes of BREAK: the ids say all that the text
+    says, so a loss in bits per byte of the text is fair to every other method.
+    """
+    if tokenizer.end is None:
+        return np.asarray(tokenizer.encode(text))
+    pieces = []
+    for document in documents(text):
+        pieces += [tokenizer.encode(document), [tokenizer.end]]
+    return np.concatenate([np.asarray(ids, dtype=np.int64) for ids in pieces[:-1]])
+
+
+def _embedded(name):
+    known, parts = EMBEDDED[name], {}
+    sums = dict(line.split() for line in CHECKSUMS.strip().splitlines())
+    for part in ("train", "validation"):
+        path = FOLDER / f"{name}-{part}.txt.xz"
+        try:
+            content = lzma.decompress(path.read_bytes())
+        except (OSError, lzma.LZMAError, EOFError) as error:
+            raise DataError(
+                f"the embedded corpus {name!r} cannot be read from {path}: {error}. "
+                "Install lmlab again, or restore the file from the repository."
+            ) from error
+        if hashlib.sha256(content).hexdigest() != sums[f"{name}-{part}"]:
+            raise DataError(
+                f"{path} is not the text that lessons were written for (SHA-256 "
+                "differs). Install lmlab again, or restore it from the repository."
+            )
+        parts[part] = content.decode("utf-8")
+    return Text(**parts, name=name, source=known.source, licence=known.licence)
+
+
+def _read(path):
+    """The text of a file, with an error for each way in which it can be none."""
+    try:
+        content = path.read_bytes()
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder: name one text file in it") from None
+    except FileNotFoundError:
+        raise DataError(
+            f"there is no file {path}. A relative path counts from the checkout; the "
+            f"corpora with a name are: {_names()}"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        text = content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8: byte {error.start:,} is "
+            f"0x{content[error.start]:02x} ({error.reason}). "
+            "Save it as UTF-8, or convert it with iconv."
+        ) from None
+    text = _unix(text)
+    if not text.strip():
+        raise DataError(f"{path} is empty: there is nothing to learn from")
+    return text
+
+
+def _cut(text, name, source, licence):
+    if len(text) < SHORTEST:
+        raise DataError(
+            f"{name} has {len(text):,} characters, and {SHORTEST:,} are the least that "
+            "can be trained on and validated"
+        )
+    cut = int(len(text) * 0.9)
+    return Text(text[:cut], text[cut:], name, source, licence)
+
+
+def _looks_like_a_path(name):
+    return any(mark in str(name) for mark in "/\\.~")
+
+
+def _names():
+    return ", ".join(sorted([*EMBEDDED, *DOWNLOADED]))
+
+
+def _unknown(name):
+    known = [*EMBEDDED, *DOWNLOADED]
+    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"there is no corpus {name!r}: {hint}They are: {_names()}, or a file's path"

@@ -1,0 +1,396 @@
+"""The files of a tokenizer: GPT-2's vocab.json and merges.txt, and tokenizer.json.
+
+GPT-2's files name a token by printable characters, one per byte (bpe.CHARACTERS: a
+space is Ġ). tokenizer.json holds the same and the special tokens, for the `tokenizers`
+library; tokenizer_config.json tells transformers which class to load it with, and may
+name more tokens, as special_tokens_map.json and added_tokens.json do in older folders.
+The tokens of a character vocabulary are named as they are, and have no merges.
+
+A folder is read as transformers reads it, or refused: what is read here gives the same
+ids there. How a text was once cut or padded is no part of a vocabulary.
+"""
+
+import json
+from pathlib import Path
+
+from lmlab.files import publish
+from lmlab.text import bpe
+
+END = "<|endoftext|>"
+_BYTES = {character: byte for byte, character in bpe.CHARACTERS.items()}
+_HEADER = "#version: 0.2"
+_BYTE_LEVEL = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": True,
+}
+_MODEL = {
+    "type": "BPE",
+    "dropout": None,
+    "unk_token": None,
+    "continuing_subword_prefix": None,
+    "end_of_word_suffix": None,
+    "fuse_unk": False,
+    "byte_fallback": False,
+    "ignore_merges": False,
+}
+_CONFIG = "tokenizer_config.json"
+_NAMED, _MORE = "special_tokens_map.json", "added_tokens.json"  # of older folders
+# In the order in which transformers gives ids to those that have none.
+_KEYS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+_KEYS = tuple(f"{key}_token" for key in _KEYS)
+_LISTS = ("additional_special_tokens", "extra_special_tokens")
+_GPT2 = ("GPT2Tokenizer", "GPT2TokenizerFast")  # they name END unless told not to
+_CLASSES = (None, *_GPT2, "PreTrainedTokenizerFast", "TokenizersBackend")
+# Settings that give a text other ids, and whether they hold beside a tokenizer.json.
+_SETTINGS = {"add_prefix_space": True, "add_bos_token": False, "add_eos_token": False}
+# What an unknown character becomes: every byte is known, so there is none.
+_UNKNOWN = {"unk_token", "fuse_unk", "byte_fallback"}
+_ADDED = {
+    "single_word": False,
+    "lstrip": False,
+    "rstrip": False,
+    "normalized": False,
+    "special": True,
+}
+
+
+# --- Writing --------------------------------------------------------------------------
+
+
+def save(folder, tokens, merges, special, *, end, characters):
+    """Write the four files; see Tokenizer.save. end: that token's name, or None."""
+    folder, as_text = Path(folder), set(special.values())
+    names = [_name(t, characters or i in as_text) for i, t in enumerate(tokens)]
+    vocabulary = {name: i for i, name in enumerate(names)}
+    merges = [(names[a], names[b]) for a, b in merges]
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end,
+        "eos_token": end,
+        "unk_token": end,
+        "clean_up_tokenization_spaces": False,
+    }
+    whole = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": i, "content": name, **_ADDED} for name, i in special.items()
+        ],
+        "normalizer": None,
+        "pre_tokenizer": None if characters else _BYTE_LEVEL,
+        "post_processor": None,
+        "decoder": {"type": "Fuse"} if characters else _BYTE_LEVEL,
+        "model": _MODEL | {"vocab": vocabulary, "merges": merges},
+    }
+    lines = [_HEADER, *(f"{a} {b}" for a, b in merges)]
+    publish(folder / "vocab.json", json.dumps(vocabulary, ensure_ascii=False))
+    publish(folder / "merges.txt", "\n".join(lines) + "\n")
+    publish(folder / _CONFIG, json.dumps(config, indent=1))
+    for older in (_NAMED, _MORE):  # they would speak of another vocabulary
+        (folder / older).unlink(missing_ok=True)
+    # Last, because it is what `load` reads first.
+    publish(folder / "tokenizer.json", json.dumps(whole, ensure_ascii=False, indent=1))
+
+
+def _name(token, as_text):
+    return token.decode() if as_text else "".join(map(bpe.CHARACTERS.get, token))
+
+
+# --- Reading --------------------------------------------------------------------------
+
+
+def load(folder):
+    """Return tokens (bytes), merges (pairs of ids), special tokens, and characters.
+
+    See Tokenizer.load for the errors.
+    """
+    folder = Path(folder)
+    whole, vocabulary = folder / "tokenizer.json", folder / "vocab.json"
+    merges = folder / "merges.txt"
+    if whole.is_file():
+        return _from_tokenizer_json(whole, _more_tokens(folder, whole=True))
+    if vocabulary.is_file() and merges.is_file():
+        more = _more_tokens(folder, whole=False)
+        return _from_two_files(vocabulary, merges, more)
+    raise FileNotFoundError(
+        f"{folder} holds no tokenizer: it needs tokenizer.json, or vocab.json and "
+        "merges.txt"
+    )
+
+
+def _from_tokenizer_json(path, more):
+    data = _read_json(path)
+    try:
+        model, added = data["model"], data.get("added_tokens") or []
+        vocabulary = dict(model["vocab"])
+        merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+        special = {token["content"]: token["id"] for token in added}
+        reason = _unlike_gpt2(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a tokenizer.json of a byte-pair encoding: it has no "
+            f"{error}. Other kinds of tokenizer are not supported"
+        ) from None
+    if reason:
+        raise ValueError(f"{path} is not a tokenizer like GPT-2's: {reason}")
+    characters = _only(data.get("pre_tokenizer")) is None
+    ids = _checked_ids(vocabulary | special, path)
+    places = [(f"merge {i + 1}", pair) for i, pair in enumerate(merges)]
+    ordinary = vocabulary.keys() - special if characters else _ordinary(merges)
+    _add(more, ids, special, ordinary)
+    tokens = _tokens(ids, special, path, characters)
+    return tokens, _pairs(places, ids, path), special, characters
+
+
+def _unlike_gpt2(data):
+    """Why a tokenizer.json would give other ids than this package does; or None."""
+    before, after = _only(data.get("pre_tokenizer")), data.get("post_processor")
+    model, decoder = data["model"], data.get("decoder") or {}
+    options = {k: model[k] for k in _MODEL if k not in _UNKNOWN and model.get(k)}
+    if options != {"type": "BPE"}:
+        return f"its model has the options {options}"
+    if data.get("normalizer"):
+        return "it has a normalizer"
+    if after and _adds_tokens(after):
+        return f"its post_processor ({after['type']}) adds tokens to every text"
+    for token in data.get("added_tokens") or []:
+        if reason := _unlike_a_special_token(token):
+            return reason
+    if before is None:
+        if decoder.get("type") != "Fuse" or model["merges"]:
+            return "it has no pre_tokenizer"
+    elif before["type"] != "ByteLevel" or before.get("add_prefix_space", True):
+        return f"its pre_tokenizer is {before}"
+    elif not before.get("use_regex", True):
+        return "its pre_tokenizer does not cut words"
+    return None
+
+
+def _only(step):
+    """The one step of a sequence of one; any other step as it is."""
+    while step and step["type"] == "Sequence" and len(step["pretokenizers"]) == 1:
+        (step,) = step["pretokenizers"]
+    return step
+
+
+def _unlike_a_special_token(token):
+    """Why an added token (as tokenizer.json describes it) cannot be one; or None."""
+    name = token["content"]
+    if any(token.get(key) for key in ("single_word", "lstrip", "rstrip")):
+        return f"its special token {name!r} takes spaces with it"
+    if not token.get("special", True) and not _looks_special(name):
+        return f"its added token {name!r} is one that texts may have"
+    return None
+
+
+def _adds_tokens(processor):
+    """Whether a post_processor does more to a text's ids than leave them as they are.
+
+    transformers saves a template even where it only says "the text itself".
+    """
+    if processor["type"] == "Sequence":
+        return any(map(_adds_tokens, processor["processors"]))
+    if processor["type"] == "TemplateProcessing":
+        parts = [part.get("Sequence", {}).get("id") for part in processor["single"]]
+        return parts != ["A"]
+    return processor["type"] != "ByteLevel"
+
+
+def _from_two_files(vocabulary_path, merges_path, more):
+    """GPT-2's own two files: they do not say which tokens are special."""
+    ids = _checked_ids(_read_json(vocabulary_path), vocabulary_path)
+    lines = _read_text(merges_path).replace("\r\n", "\n").split("\n")
+    numbered = [(f"line {i + 1}", line.split(" ")) for i, line in enumerate(lines)]
+    if lines[0].startswith("#version"):
+        del numbered[0]
+    merges = [(place, pair) for place, pair in numbered if pair != [""]]
+    pairs = _pairs(merges, ids, merges_path)
+    ordinary = _ordinary(pair for _, pair in merges)
+    special = {
+        name: i
+        for name, i in ids.items()
+        if name not in ordinary and _looks_special(name)
+    }
+    _add(more, ids, special, ordinary)
+    for name in ids:
+        if name not in ordinary and name not in special:
+            raise ValueError(
+                f"{vocabulary_path} holds {name!r}, which no merge makes: is "
+                f"{merges_path.name} whole, and of the same tokenizer?"
+            )
+    return _tokens(ids, special, vocabulary_path, False), pairs, special, False
+
+
+def _ordinary(merges):
+    """The names of the tokens that texts are made of: the bytes, and what is merged."""
+    return {*_BYTES, *("".join(pair) for pair in merges)}
+
+
+def _looks_special(name):
+    return len(name) > 2 and name[0] + name[-1] in ("<>", "[]")
+
+
+# --- What the smaller files add -------------------------------------------------------
+
+
+def _more_tokens(folder, whole):
+    """Special tokens that the smaller files name: a list of (path, id or None, token).
+
+    whole: there is a tokenizer.json. A token is described as there. Raises ValueError
+    for a setting that would give a text other ids, and for what is no token.
+    """
+    path, named, more = (folder / name for name in (_CONFIG, _NAMED, _MORE))
+    config = _read_object(path)
+    for key, always in _SETTINGS.items():
+        if config.get(key) and (always or not whole):
+            raise ValueError(
+                f"{path}: its {key} adds to every text what is not in it. Set it to "
+                "false, and add that where you encode"
+            )
+    kind = config.get("tokenizer_class")
+    if not whole and kind not in _CLASSES:
+        raise ValueError(
+            f"{path}: its tokenizer_class {kind} reads vocab.json and merges.txt in "
+            "another way than GPT-2's. A tokenizer.json, which says how, is missing"
+        )
+    numbered = _numbered(config.get("added_tokens_decoder") or {}, path)
+    older = {}
+    if "added_tokens_decoder" not in config:  # with it, transformers reads none of them
+        older = _read_object(named)
+        by_id = {i: {"content": name} for name, i in _read_object(more).items()}
+        numbered = _numbered(by_id, more)
+    if kind in _GPT2:
+        config = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END) | config
+    tokens = [
+        (named if key in older else path, None, token)
+        for key, values in _named_tokens(config | older)
+        for token in values
+    ]
+    tokens = [
+        (at, i, _described(token, at) | {"special": True}) for at, i, token in tokens
+    ]
+    names = {token["content"] for *_, token in tokens}
+    for *_, token in numbered:  # older files leave it to the names
+        token.setdefault("special", token["content"] in names)
+    return numbered + tokens
+
+
+def _numbered(tokens, path):
+    """(path, id, token) of tokens by id, in the order of the ids."""
+    try:
+        found = [(path, int(i), _described(t, path)) for i, t in tokens.items()]
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} does not number its tokens: {error}") from None
+    return sorted(found, key=lambda token: token[1])
+
+
+def _named_tokens(config):
+    """(key, the tokens that it names) for each key that names some, in order."""
+    for key in _KEYS:
+        if config.get(key) is not None:
+            yield key, [config[key]]
+    for key, value in config.items():  # a model's own, such as image_token
+        own = isinstance(value, str) or (isinstance(value, dict) and "content" in value)
+        if key.endswith("_token") and key not in _KEYS and own:
+            yield key, [value]
+    for key in _LISTS:
+        several = config.get(key) or []
+        yield key, several.values() if isinstance(several, dict) else several
+
+
+def _described(token, path):
+    """A token as tokenizer.json describes it, from that or from its name."""
+    token = {"content": token} if isinstance(token, str) else token
+    if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+        raise ValueError(f"{path}: {token!r} is no token: it must be a name, or say it")
+    return dict(token)
+
+
+def _add(more, ids, special, ordinary):
+    """Put the further tokens into ids and special: under their id, or the next one."""
+    for path, i, token in more:
+        name = token["content"]
+        if reason := _unlike_a_special_token(token):
+            raise ValueError(f"{path}: {reason}")
+        if name in ordinary:
+            raise ValueError(
+                f"{path}: its special token {name!r} is an ordinary token, which texts "
+                "may have. Name another one"
+            )
+        right = ids.get(name, len(ids))
+        if i not in (None, right):
+            raise ValueError(
+                f"{path}: {name!r} has the id {i}, but by the other files it is {right}"
+            )
+        ids[name] = special[name] = right
+
+
+def _checked_ids(vocabulary, path):
+    """The vocabulary {name: id} sorted by id, which must run from 0 without a gap."""
+    if not isinstance(vocabulary, dict) or not vocabulary:
+        raise ValueError(f"{path} holds no vocabulary: it must be {{token: id}}")
+    if not all(type(i) is int for i in vocabulary.values()):
+        raise ValueError(f"{path}: every id must be a whole number")
+    ordered = sorted(vocabulary.items(), key=lambda item: item[1])
+    for i, (name, found) in enumerate(ordered):
+        if found != i:
+            raise ValueError(
+                f"{path}: the ids must run from 0 without a gap, but {name!r} has "
+                f"{found} where {i} comes next"
+            )
+    return dict(ordered)
+
+
+def _tokens(ids, special, path, characters):
+    tokens = []
+    for name in ids:
+        try:
+            as_text = characters or name in special
+            token = name.encode() if as_text else bytes(_BYTES[c] for c in name)
+        except KeyError as error:
+            raise ValueError(
+                f"{path}: the token {name!r} holds {error}, which stands for no byte; "
+                "this is not a byte-level vocabulary"
+            ) from None
+        tokens.append(token)
+    return tokens
+
+
+def _pairs(merges, ids, path):
+    """The merges, given as (place in the file, two names), as pairs of ids."""
+    pairs = []
+    for place, names in merges:
+        if len(names) != 2 or not all(name in ids for name in names):
+            raise ValueError(
+                f"{path}, {place}: {' '.join(map(str, names))!r} is not two tokens of "
+                "the vocabulary with a space between"
+            )
+        pairs.append((ids[names[0]], ids[names[1]]))
+    return pairs
+
+
+def _read_json(path):
+    try:
+        return json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is not whole JSON ({error}): fetch or save it again"
+        ) from None
+
+
+def _read_object(path):
+    """The {name: value} of a JSON file, empty where there is no file."""
+    content = _read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must be a JSON object, {{name: value}}")
+    return content
+
+
+def _read_text(path):
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}): fetch it again") from None
