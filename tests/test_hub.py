@@ -21,8 +21,7 @@ import torch
 from huggingface_hub import constants, file_download
 
 from lmlab import cli
-from lmlab.data import downloads
-from lmlab.data import published
+from lmlab.data import downloads, published
 from lmlab.models import hub, pretrained
 from lmlab.models.gpt import GPT, Config
 from lmlab.models.hub import WeightsError
