@@ -303,7 +303,8 @@ shell = types.SimpleNamespace(config={"IPKernelApp": {}})
 sys.modules["IPython"] = types.ModuleType("IPython")
 sys.modules["IPython"].get_ipython = lambda: shell
 sys.modules["ipywidgets"] = None
-from lmlab import data, downloads
+from lmlab import data
+from lmlab.data import downloads
 print(downloads.cache_dir().name, len(data.load("digits").y_test))
 """
     run = [sys.executable, "-c", code]
@@ -629,7 +630,7 @@ def test_two_processes_at_once(server, tiny):
     server.behave["a"] = together
     files = [dataclasses.astuple(file) for file in tiny.files]
     code = (
-        "from lmlab import downloads\n"
+        "from lmlab.data import downloads\n"
         f"files = [downloads.File(*file) for file in {files}]\n"
         f"print(len(downloads.fetch('tiny', files, {list(tiny.sources)})))"
     )

@@ -494,7 +494,8 @@ def test_the_vocabulary_alone_takes_light_imports(tmp_path, monkeypatch):
     monkeypatch.delenv("LMLAB_MIRROR", raising=False)
     code = (
         "import sys\n"
-        "from lmlab import downloads, tokenizer\n"
+        "from lmlab.data import downloads\n"
+        "from lmlab.text import tokenizer\n"
         "try: tokenizer.gpt2()\n"
         "except downloads.DataError as error: print('vocab.json' in str(error))\n"
         "print([m for m in ('huggingface_hub', 'torch') if m in sys.modules])"

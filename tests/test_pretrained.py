@@ -609,7 +609,7 @@ def test_rows_to_spare_are_not_saved(spare, tokens, tmp_path):
 
 READ_AND_WRITE = """
 import sys
-from lmlab import pretrained
+from lmlab.models import pretrained
 model, tokens = pretrained.load(sys.argv[1])
 card = open(sys.argv[3], "rb").read().decode()
 pretrained.save(model, tokens, sys.argv[2], card)

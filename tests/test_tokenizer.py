@@ -658,7 +658,7 @@ def test_no_encoding_is_left_to_the_system(tmp_path):
     script = r"""
 import pathlib, sys, warnings
 warnings.filterwarnings("error", category=EncodingWarning, module="lmlab")
-from lmlab import corpora
+from lmlab.data import corpora
 from lmlab.text.tokenizer import Tokenizer, train
 folder = pathlib.Path(sys.argv[1])
 path = folder / "text.txt"
