@@ -124,7 +124,7 @@ def test_others_can_read_all_that_it_writes(text, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo by way of lo")
 def test_torchrun_trains_on_two_processes(text, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node=2", "-m", "lmlab.training.__main__"]
+    command += ["--nproc_per_node=2", "-m", "lmlab.training"]
     done = subprocess.run(
         command + arguments(text, tmp_path / "run", "--steps 4 --evaluate-every 2"),
         env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
