@@ -14,6 +14,7 @@ COLORS = [
     "#56B4E9",  # sky
     "#000000",
 ]
+OWN_FONT = "lmlab Sans SC"
 CJK_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -28,11 +29,18 @@ DPI = 110
 
 
 def fonts():
-    """The font families to use: DejaVu Sans, then the first installed CJK font."""
+    """The font families to use, each for what those before it lack.
+
+    DejaVu Sans; a font of ours with the Chinese characters that lessons draw, which
+    look the same on every machine; an installed Chinese font, for those of your own.
+    """
     from matplotlib import font_manager
 
+    if OWN_FONT not in font_manager.get_font_names():
+        path = Path(__file__).parent / "assets" / "fonts" / "lmlab-sans-sc.otf"
+        font_manager.fontManager.addfont(path)
     installed = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *[font for font in CJK_FONTS if font in installed][:1]]
+    return ["DejaVu Sans", OWN_FONT, *[f for f in CJK_FONTS if f in installed][:1]]
 
 
 def style():

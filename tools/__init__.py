@@ -1,0 +1,1 @@
+"""What made the data, and the font, that come with the package."""
