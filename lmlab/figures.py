@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from lmlab.files import checkout, publish_changed
+from lmlab.files import ASSETS, checkout, publish_changed
 
 # Okabe and Ito's palette (2008), made to be told apart by colour-blind readers.
 COLORS = [
@@ -16,6 +16,7 @@ COLORS = [
     "#56B4E9",  # sky
     "#000000",
 ]
+OWN_FONT = "lmlab Sans SC"
 CJK_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -30,11 +31,17 @@ DPI = 110
 
 
 def fonts():
-    """The font families to use: DejaVu Sans, then the first installed CJK font."""
+    """The font families to use, each for what those before it lack.
+
+    DejaVu Sans; a font of ours with the Chinese characters that lessons draw, which
+    look the same on every machine; an installed Chinese font, for those of your own.
+    """
     from matplotlib import font_manager
 
+    if OWN_FONT not in font_manager.get_font_names():
+        font_manager.fontManager.addfont(ASSETS / "fonts" / "lmlab-sans-sc.otf")
     installed = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *[font for font in CJK_FONTS if font in installed][:1]]
+    return ["DejaVu Sans", OWN_FONT, *[f for f in CJK_FONTS if f in installed][:1]]
 
 
 def style():

@@ -1,10 +1,14 @@
 """What every test run shares: no drawing into the checkout, and a closing line."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 # The kernels that nbval starts inherit this: a test run must not redraw figures/.
-os.environ.setdefault("LMLAB_FIGURES", tempfile.mkdtemp(prefix="lmlab-figures-"))
+if "LMLAB_FIGURES" not in os.environ:
+    os.environ["LMLAB_FIGURES"] = tempfile.mkdtemp(prefix="lmlab-figures-")
+    atexit.register(shutil.rmtree, os.environ["LMLAB_FIGURES"], ignore_errors=True)
 # Nor must it draw progress bars because it was started from an editor or a notebook.
 for mark in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"):
     os.environ.pop(mark, None)

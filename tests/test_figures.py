@@ -6,6 +6,7 @@ from matplotlib import image
 from PIL import Image
 
 from lmlab import figures
+from tools import font
 
 
 def draw():
@@ -98,12 +99,33 @@ def test_the_colours_can_be_told_apart():
     assert gaps[~np.eye(len(colors), dtype=bool)].min() > 0.3
 
 
-def test_only_installed_fonts_are_named():
+def test_only_fonts_that_are_there_are_named():
     from matplotlib import font_manager
 
-    installed = set(font_manager.get_font_names())
-    assert figures.fonts()[0] == "DejaVu Sans"
-    assert set(figures.fonts()) <= installed
+    named = figures.fonts()
+    assert named[:2] == ["DejaVu Sans", "lmlab Sans SC"]
+    assert set(named) <= set(font_manager.get_font_names())
+
+
+def test_every_chinese_character_of_the_project_can_be_drawn():
+    from fontTools.ttLib import TTFont
+    from matplotlib import font_manager
+
+    path = font_manager.findfont(figures.fonts()[1])
+    there = set(map(chr, TTFont(path).getBestCmap()))
+    assert "苹" in there
+    assert set(font.characters()) <= there, "run tools/font.py again"
+
+
+def test_a_chinese_label_is_drawn_without_a_chinese_font_installed(monkeypatch):
+    monkeypatch.setattr(figures, "CJK_FONTS", ())
+    fig, ax = figures.new()
+    ax.set_title("二〇二六年三月五日")
+    figures.png(fig)  # a missing character would be a warning, and that an error
+    fig, ax = figures.new()
+    ax.set_title("\u3105")  # bopomofo, of which the font has none
+    with pytest.warns(UserWarning, match="Glyph 12549"):
+        figures.png(fig)
 
 
 def test_figures_go_to_the_checkout_by_default(monkeypatch):

@@ -1,1 +1,1 @@
-"""What made the embedded texts: run by hand, and never needed to use them."""
+"""What made the data, and the font, that come with the package."""
