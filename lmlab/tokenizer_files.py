@@ -11,10 +11,9 @@ ids there. How a text was once cut or padded is no part of a vocabulary.
 """
 
 import json
-from pathlib import Path
 
 from lmlab import bpe
-from lmlab.files import publish
+from lmlab.files import given, publish
 
 END = "<|endoftext|>"
 _BYTES = {character: byte for byte, character in bpe.CHARACTERS.items()}
@@ -61,7 +60,7 @@ _ADDED = {
 
 def save(folder, tokens, merges, special, *, end, characters):
     """Write the four files; see Tokenizer.save. end: that token's name, or None."""
-    folder, as_text = Path(folder), set(special.values())
+    folder, as_text = given(folder), set(special.values())
     names = [_name(t, characters or i in as_text) for i, t in enumerate(tokens)]
     vocabulary = {name: i for i, name in enumerate(names)}
     merges = [(names[a], names[b]) for a, b in merges]
@@ -107,7 +106,7 @@ def load(folder):
 
     See Tokenizer.load for the errors.
     """
-    folder = Path(folder)
+    folder = given(folder)
     whole, vocabulary = folder / "tokenizer.json", folder / "vocab.json"
     merges = folder / "merges.txt"
     if whole.is_file():

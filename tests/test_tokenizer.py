@@ -791,6 +791,27 @@ def test_saved_files_are_read_here_and_by_hugging_face(trained, tmp_path):
         assert auto.decode(ids) == text
 
 
+def test_a_home_folder_is_the_same_one_to_read_and_to_write(
+    trained, tmp_path, monkeypatch
+):
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))  # of Windows
+    monkeypatch.chdir(work)
+    trained.save("~/saved")
+    (home / "saved" / "added_tokens.json").write_text('{"<of another>": 9}', "utf-8")
+    trained.save("~/saved")
+    assert same(Tokenizer.load("~/saved"), trained)
+    assert not (home / "saved" / "added_tokens.json").exists()
+    (home / "text.txt").write_text("some text", "utf-8")
+    ids = trained.encode_file("~/text.txt", "~/ids.npy")
+    assert ids.tolist() == trained.encode("some text")
+    assert sorted(p.name for p in home.iterdir()) == ["ids.npy", "saved", "text.txt"]
+    assert not list(work.iterdir())
+
+
 def test_without_tokenizer_json_the_two_old_files_do(trained, tmp_path):
     trained.save(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
