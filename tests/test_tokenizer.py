@@ -1131,6 +1131,7 @@ def test_what_was_once_cut_and_padded_is_read(trained, tmp_path):
 PLAIN = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
 GPT2 = {"tokenizer_class": "GPT2Tokenizer"}
 FAST = {"tokenizer_class": "PreTrainedTokenizerFast"}
+OTHERS = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<a>")
 
 
 def more(V):
@@ -1193,6 +1194,15 @@ def more(V):
             None,
             None,
         ),
+        "other names than GPT-2's": (GPT2 | OTHERS, None, None),
+        "other names and no class": (OTHERS | {"pad_token": "<|pad|>"}, None, None),
+        "no names": (GPT2 | dict.fromkeys(OTHERS), None, None),
+        "one other name": (GPT2 | {"eos_token": "<a>"}, None, None),
+        "special tokens that stay whole": (
+            GPT2 | {"split_special_tokens": False},
+            None,
+            None,
+        ),
         "a fast class that names a token": (
             FAST | {"pad_token": "<|pad|>"},
             None,
@@ -1244,6 +1254,30 @@ def test_what_the_smaller_files_say_is_heard(trained, tmp_path, what, whole):
     assert same(check_like_transformers(tmp_path), loaded)
 
 
+@pytest.mark.parametrize("config", [None, GPT2, GPT2 | OTHERS])
+def test_names_in_the_two_files_are_special_only_where_a_name_is_given(
+    trained, tmp_path, config
+):
+    several = trained.add_special_tokens(["<b>", "[PAD]", "<|pad|>"])
+    several.save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    assert same(Tokenizer.load(tmp_path), several)  # the config names them
+    write_more(tmp_path, config, None, None)
+    loaded = check_like_transformers(tmp_path)
+    assert list(loaded.special_tokens) == (["<a>"] if config not in SILENT else [END])
+    unread = several.special_tokens["[PAD]"]
+    assert unread not in loaded.encode("[PAD]", special=True)
+    assert loaded.decode([unread]) == "[PAD]"
+
+
+def test_without_the_end_token_the_two_files_get_it(tmp_path):
+    train("low lower", 260, special_tokens=()).save(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).unlink()
+    write_more(tmp_path, None, None, None)
+    assert check_like_transformers(tmp_path).end == 260
+
+
 def test_gpt2_with_more_tokens_is_what_transformers_reads(gpt2, tmp_path):
     gpt2.save(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
@@ -1252,15 +1286,22 @@ def test_gpt2_with_more_tokens_is_what_transformers_reads(gpt2, tmp_path):
     assert loaded.encode("x<|pad|>y", special=True) == [87, 50_257, 88]
 
 
+SILENT = (None, GPT2)
 NOTHING_MORE = (
     "nothing",
     "older files that the config overrules",
     "settings that are off",
+    "no names",
+    "special tokens that stay whole",
 )
 TOO_MUCH = {
     "a space in front": (
         GPT2 | {"add_prefix_space": True},
         "tokenizer_config.json: its add_prefix_space adds",
+    ),
+    "letters for special tokens": (
+        GPT2 | {"split_special_tokens": True},
+        "tokenizer_config.json: its split_special_tokens cuts",
     ),
     "a token in front": (
         GPT2 | {"add_bos_token": True},
@@ -1272,7 +1313,7 @@ TOO_MUCH = {
     ),
     "another class": (
         {"tokenizer_class": "RobertaTokenizer"},
-        "its tokenizer_class RobertaTokenizer reads",
+        "tokenizer_config.json: its tokenizer_class RobertaTokenizer may read",
     ),
     "an ordinary token": (
         GPT2 | {"pad_token": "!"},
@@ -1305,6 +1346,45 @@ def test_what_the_smaller_files_say_and_cannot_be_done_is_refused(saved, what):
     (saved / "tokenizer.json").unlink()
     write_more(saved, config, None, None)
     with pytest.raises(ValueError, match=message):
+        Tokenizer.load(saved)
+
+
+ADDED = {
+    "by the tokenizer's config": ({"tokenizer_class": "RobertaTokenizer"}, {}),
+    "by the model's config": ({}, {"tokenizer_class": "RobertaTokenizerFast"}),
+    "by the kind of model": ({}, {"model_type": "roberta"}),
+}
+
+
+@pytest.mark.parametrize("what", ADDED)
+def test_a_class_that_adds_tokens_beside_a_tokenizer_json_is_refused(saved, what):
+    import transformers
+
+    ours, (config, model) = Tokenizer.load(saved), ADDED[what]
+    (saved / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
+    (saved / "config.json").write_text(json.dumps(model), "utf-8")
+    theirs = transformers.AutoTokenizer.from_pretrained(saved)
+    assert len(theirs("low")["input_ids"]) == len(ours.encode("low")) + 2
+    with pytest.raises(
+        ValueError, match=r"config.json: its \w+ [Rr]oberta\w* may read"
+    ):
+        Tokenizer.load(saved)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [None, *GPT2.values(), "GPT2TokenizerFast", *FAST.values(), "TokenizersBackend"],
+)
+def test_a_class_that_adds_nothing_is_read(trained, tmp_path, kind):
+    trained.save(tmp_path)
+    config = {"tokenizer_class": kind} if kind else None
+    write_more(tmp_path, config, None, None)
+    assert same(check_like_transformers(tmp_path), trained)
+
+
+def test_letters_for_special_tokens_are_refused_beside_a_tokenizer_json(saved):
+    write_more(saved, FAST | {"split_special_tokens": True}, None, None)
+    with pytest.raises(ValueError, match="its split_special_tokens cuts"):
         Tokenizer.load(saved)
 
 
