@@ -413,6 +413,6 @@ def _read_object(path):
 
 def _read_text(path):
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode("utf-8-sig")  # Windows puts a mark in front
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}): fetch it again") from None

@@ -950,6 +950,16 @@ def test_a_cut_file_is_refused(saved):
         Tokenizer.load(saved)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_byte_order_mark_before_a_file_is_no_part_of_it(saved, whole):
+    before = Tokenizer.load(saved)
+    if not whole:
+        (saved / "tokenizer.json").unlink()
+    for path in saved.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert same(Tokenizer.load(saved), before)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
