@@ -263,24 +263,45 @@ def test_a_record_is_believed_of_the_notebook_that_it_was_made_of(lessons, tmp_p
 def test_a_notebook_that_was_run_again_speaks_for_itself(lessons, tmp_path):
     path = notebook(tmp_path / "07_small.ipynb")
     place = recorded(path)
-    notebook(path, value=0.8)
-    assert past_runs.load(path)["07_small"]["metrics"] == [metric(0.8)]
-    for of_the_run in (place, tmp_path):
-        (found,) = past_runs.load(of_the_run).values()
-        assert found["metrics"] == [metric(0.9)]  # the record speaks of its own run,
-        assert found["code"] is None  # and what is in the notebook now is not its code
-    said = compare(found, run()).summary
+    notebook(path, injected="lr = 0.2", value=0.8)
+    for of_the_notebook in (path, tmp_path):
+        (again,) = past_runs.load(of_the_notebook).values()
+        assert again["metrics"] == [metric(0.8)]
+        assert again["parameters"] == {"seed": 0, "lr": 0.2}
+        assert again["code"] == ["x = 1"]
+        assert "versions" not in again  # those are known of the run before only
+    (found,) = past_runs.load(place).values()
+    assert found["metrics"] == [metric(0.9)]  # the record speaks of its own run,
+    assert found["code"] is None  # and what is in the notebook now is not its code
+    said = compare(found, again).summary
+    assert "accuracy: -0.100, beyond the band of A, 5.0 times it." in said
     assert "The code is not compared: A's notebook is gone or has changed." in said
 
 
 def test_saving_a_notebook_again_leaves_it_its_record(lessons, tmp_path):
     path = notebook(tmp_path / "07_small.ipynb")
-    recorded(path)
+    place = recorded(path)
     again = past_runs.read_notebook(path)
     again.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
     again.cells[0].metadata["collapsed"] = False
     nbformat.write(again, path)
-    assert past_runs.load(path)["07_small"]["versions"] == VERSIONS
+    for of_the_run in (path, tmp_path, place):
+        assert past_runs.load(of_the_run)["07_small"]["versions"] == VERSIONS
+
+
+def test_a_folder_whose_notebook_was_emptied_says_so(tmp_path):
+    path = notebook(tmp_path / "07_small.ipynb")
+    place = recorded(path)
+    notebook(path, facts=False)
+    with pytest.raises(LessonError, match=r"07_small.ipynb .* has it been run"):
+        past_runs.load(tmp_path)
+    assert past_runs.load(place)["07_small"]["metrics"] == [metric(0.9)]
+
+
+def test_a_run_that_failed_before_its_first_claim_keeps_its_record(tmp_path):
+    path = notebook(tmp_path / "07_small.failed.ipynb", facts=False)
+    recorded(path, status="failed")
+    assert past_runs.load(tmp_path)["07_small"]["status"] == "failed"
 
 
 def test_a_folder_gives_every_record_in_it_with_its_code(tmp_path):

@@ -191,6 +191,15 @@ def test_line_ends_of_other_systems_part_documents_too(tmp_path, end):
     assert np.array_equal(other, ids)
 
 
+@pytest.mark.parametrize("end_token", [0, None])
+def test_token_ids_say_all_of_a_text_but_which_line_ends_it_has(end_token):
+    text = "a\r\nb\rc\n\r\n\r\n\r\nd"
+    ids = corpora.token_ids(Letters(end_token), text)
+    assert ids.dtype == np.int64
+    said = "".join(corpora.BREAK if i == end_token else chr(i) for i in ids.tolist())
+    assert said == "a\nb\nc\n\n\n\nd"
+
+
 # How the snapshots are made
 
 MODULE = '''"""Return the first word that is long enough to be part of a sentence.

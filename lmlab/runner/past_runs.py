@@ -12,9 +12,11 @@ HINT = "Give a run's folder (runs/latest, say), its .run.json, or an executed .i
 def load(place):
     """The records of a run, {lesson: record}, from its folder, record or notebook.
 
-    A notebook speaks for itself: the record beside it is used only if it was made of
-    this very code and these outputs. A record has "code", the lesson's lines, None
-    where they are not known; and "of_a_profile", see `parameters.of_a_profile`.
+    A notebook speaks for itself, named or in the folder: the record beside it is used
+    only if it was made of this very code and these outputs. A record that is named
+    itself, or whose notebook is gone, speaks of its own run. A record has "code", the
+    lesson's lines, None where they are not known; and "of_a_profile", see
+    `parameters.of_a_profile`.
     Raises LessonError, saying what is needed, when there is no run there.
     """
     path = Path(place)
@@ -30,7 +32,7 @@ def load(place):
             )
         if not paths:
             raise LessonError(f"The folder {place} holds no run's record. {HINT}")
-        found = [_record(each) for each in paths]
+        found = [_of_folder(each) for each in paths]
     elif path.name.endswith(".run.json"):
         found = [_record(path)]
     elif path.suffix == ".ipynb":
@@ -40,16 +42,29 @@ def load(place):
     return {record["lesson"]: record for record in found}
 
 
+def _of_folder(path):
+    """The record, or what its notebook says where that has been run again since."""
+    record = _record(path)
+    notebook = _notebook(path, record)
+    return _of_notebook(notebook) if record["code"] is None and notebook else record
+
+
 def _record(path):
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         record["lesson"], record["parameters"], record["metrics"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LessonError(f"The record {path} cannot be read: {error!r}") from None
-    code, place = None, path.parent / (record.get("notebook") or "")
-    if place.is_file() and _belongs(record, notebook := read_notebook(place)):
+    code, place = None, _notebook(path, record)
+    if place and _belongs(record, notebook := read_notebook(place)):
         code = _code(notebook)
     return {"of_a_profile": False} | record | {"code": code}
+
+
+def _notebook(path, record):
+    """Where the notebook of the record at this path is; None if it is gone."""
+    place = path.parent / (record.get("notebook") or "")
+    return place if place.is_file() else None
 
 
 def _belongs(record, notebook):

@@ -13,6 +13,8 @@ from itertools import groupby
 
 import regex
 
+from lmlab.files import given
+
 # GPT-2 (Radford et al. 2019), encoder.py. A run of white space leaves its last space
 # to the word that follows: \s+(?!\S) steps back by one where \S follows.
 PATTERN = regex.compile(
@@ -120,7 +122,7 @@ def read(path, size=PIECE):
     file's name, which the caller has.
     """
     decoder, count = codecs.getincrementaldecoder("utf-8")(), 0
-    with open(path, "rb") as file:
+    with open(given(path), "rb") as file:
         while True:
             piece = file.read(size)
             count += len(piece)

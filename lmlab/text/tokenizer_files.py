@@ -11,9 +11,8 @@ ids there. How a text was once cut or padded is no part of a vocabulary.
 """
 
 import json
-from pathlib import Path
 
-from lmlab.files import publish
+from lmlab.files import given, publish
 from lmlab.text import bpe
 
 END = "<|endoftext|>"
@@ -35,7 +34,7 @@ _MODEL = {
     "byte_fallback": False,
     "ignore_merges": False,
 }
-_CONFIG = "tokenizer_config.json"
+_CONFIG, _MODEL_CONFIG = "tokenizer_config.json", "config.json"
 _NAMED, _MORE = "special_tokens_map.json", "added_tokens.json"  # of older folders
 # In the order in which transformers gives ids to those that have none.
 _KEYS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
@@ -43,8 +42,15 @@ _KEYS = tuple(f"{key}_token" for key in _KEYS)
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
 _GPT2 = ("GPT2Tokenizer", "GPT2TokenizerFast")  # they name END unless told not to
 _CLASSES = (None, *_GPT2, "PreTrainedTokenizerFast", "TokenizersBackend")
-# Settings that give a text other ids, and whether they hold beside a tokenizer.json.
-_SETTINGS = {"add_prefix_space": True, "add_bos_token": False, "add_eos_token": False}
+# Settings that give a text other ids: do they beside a tokenizer.json, too, and how.
+_ADDS = "adds to every text what is not in it. Set it to false, and add that yourself"
+_SPLITS = "cuts special tokens into letters. Set it to false: encode does so by itself"
+_SETTINGS = {
+    "add_prefix_space": (True, _ADDS),
+    "add_bos_token": (False, _ADDS),
+    "add_eos_token": (False, _ADDS),
+    "split_special_tokens": (True, _SPLITS),
+}
 # What an unknown character becomes: every byte is known, so there is none.
 _UNKNOWN = {"unk_token", "fuse_unk", "byte_fallback"}
 _ADDED = {
@@ -61,7 +67,7 @@ _ADDED = {
 
 def save(folder, tokens, merges, special, *, end, characters):
     """Write the four files; see Tokenizer.save. end: that token's name, or None."""
-    folder, as_text = Path(folder), set(special.values())
+    folder, as_text = given(folder), set(special.values())
     names = [_name(t, characters or i in as_text) for i, t in enumerate(tokens)]
     vocabulary = {name: i for i, name in enumerate(names)}
     merges = [(names[a], names[b]) for a, b in merges]
@@ -71,6 +77,7 @@ def save(folder, tokens, merges, special, *, end, characters):
         "eos_token": end,
         "unk_token": end,
         "clean_up_tokenization_spaces": False,
+        "additional_special_tokens": [name for name in special if name != end],
     }
     whole = {
         "version": "1.0",
@@ -107,7 +114,7 @@ def load(folder):
 
     See Tokenizer.load for the errors.
     """
-    folder = Path(folder)
+    folder = given(folder)
     whole, vocabulary = folder / "tokenizer.json", folder / "vocab.json"
     merges = folder / "merges.txt"
     if whole.is_file():
@@ -200,7 +207,10 @@ def _adds_tokens(processor):
 
 
 def _from_two_files(vocabulary_path, merges_path, more):
-    """GPT-2's own two files: they do not say which tokens are special."""
+    """GPT-2's own two files, which do not say what is special: END, or what others say.
+
+    Another name in brackets has an id, but no text gets it.
+    """
     ids = _checked_ids(_read_json(vocabulary_path), vocabulary_path)
     lines = _read_text(merges_path).replace("\r\n", "\n").split("\n")
     numbered = [(f"line {i + 1}", line.split(" ")) for i, line in enumerate(lines)]
@@ -209,14 +219,10 @@ def _from_two_files(vocabulary_path, merges_path, more):
     merges = [(place, pair) for place, pair in numbered if pair != [""]]
     pairs = _pairs(merges, ids, merges_path)
     ordinary = _ordinary(pair for _, pair in merges)
-    special = {
-        name: i
-        for name, i in ids.items()
-        if name not in ordinary and _looks_special(name)
-    }
+    special = {}
     _add(more, ids, special, ordinary)
     for name in ids:
-        if name not in ordinary and name not in special:
+        if not (name in ordinary or name in special or _looks_special(name)):
             raise ValueError(
                 f"{vocabulary_path} holds {name!r}, which no merge makes: is "
                 f"{merges_path.name} whole, and of the same tokenizer?"
@@ -244,25 +250,17 @@ def _more_tokens(folder, whole):
     """
     path, named, more = (folder / name for name in (_CONFIG, _NAMED, _MORE))
     config = _read_object(path)
-    for key, always in _SETTINGS.items():
+    for key, (always, effect) in _SETTINGS.items():
         if config.get(key) and (always or not whole):
-            raise ValueError(
-                f"{path}: its {key} adds to every text what is not in it. Set it to "
-                "false, and add that where you encode"
-            )
-    kind = config.get("tokenizer_class")
-    if not whole and kind not in _CLASSES:
-        raise ValueError(
-            f"{path}: its tokenizer_class {kind} reads vocab.json and merges.txt in "
-            "another way than GPT-2's. A tokenizer.json, which says how, is missing"
-        )
+            raise ValueError(f"{path}: its {key} {effect}")
+    kind = _kind(folder, config)
     numbered = _numbered(config.get("added_tokens_decoder") or {}, path)
     older = {}
     if "added_tokens_decoder" not in config:  # with it, transformers reads none of them
         older = _read_object(named)
         by_id = {i: {"content": name} for name, i in _read_object(more).items()}
         numbered = _numbered(by_id, more)
-    if kind in _GPT2:
+    if kind in _GPT2 or not whole:  # no other class reads the two files
         config = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END) | config
     tokens = [
         (named if key in older else path, None, token)
@@ -276,6 +274,30 @@ def _more_tokens(folder, whole):
     for *_, token in numbered:  # older files leave it to the names
         token.setdefault("special", token["content"] in names)
     return numbered + tokens
+
+
+def _kind(folder, config):
+    """The class that transformers reads a folder with; None for one that adds nothing.
+
+    The first file that names a class decides, then the kind of model beside it.
+    Raises ValueError for a class that may give a text other ids than GPT-2's.
+    """
+    path, beside = folder / _CONFIG, folder / _MODEL_CONFIG
+    kind, key = config.get("tokenizer_class"), "tokenizer_class"
+    if kind is None:
+        path, model = beside, _read_object(beside)
+        kind = model.get("tokenizer_class")
+        if kind is None:
+            kind, key = model.get("model_type"), "model_type"
+            kind = _GPT2[0] if kind == "gpt2" else kind
+    if kind not in _CLASSES:
+        raise ValueError(
+            f"{path}: its {key} {kind} may read a tokenizer's files in another way "
+            f"than GPT-2's. If it does not, set tokenizer_class in {_CONFIG} to "
+            "PreTrainedTokenizerFast, or to GPT2Tokenizer where there is no "
+            "tokenizer.json"
+        )
+    return kind
 
 
 def _numbered(tokens, path):
@@ -391,6 +413,6 @@ def _read_object(path):
 
 def _read_text(path):
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode("utf-8-sig")  # Windows puts a mark in front
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}): fetch it again") from None
