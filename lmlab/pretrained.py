@@ -27,7 +27,7 @@ from lmlab.wrappers import unwrapped
 SHIPPED = Path(__file__).resolve().parent / "assets" / "gpt2-mini"
 CONFIG = "config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-_TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt")
+_TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", *hub.SMALLER)
 _PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
 # What libraries write for a model or a tokenizer, and read wherever they find it.
 _OF_MODELS = (
