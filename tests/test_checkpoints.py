@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lmlab.gpt import GPT, Config
-from lmlab.training import checkpoints
+from lmlab.training import Recipe, checkpoints, fit
 from lmlab.training.checkpoints import CheckpointError
 
 TENSORS = {"model.weight": torch.arange(6.0).reshape(2, 3), "step": torch.tensor(7)}
@@ -147,6 +147,55 @@ def test_memory_that_is_shared_is_saved_once_and_views_as_they_are(tmp_path):
     assert {"model.none", "model.nothing"} <= set(tensors)
     checkpoints.load_model(other, path)
     for name, expected in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], expected), name
+
+
+class Spread(nn.Module):
+    """Buffers of which several numbers are one in memory."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3,), value))
+        self.register_buffer("row", torch.full((1,), value).expand(5))
+        column = torch.tensor([[value], [value + 1]])
+        self.register_buffer("table", column.expand(2, 4))
+        self.register_buffer("same", self.weight.data[:1].expand(7))
+
+    def loss(self, x, y):
+        return ((self.weight * x + self.row[:3] - y.float()) ** 2).mean()
+
+
+def test_numbers_that_are_one_in_memory_are_saved_and_loaded(tmp_path):
+    model, other = Spread(1.0), Spread(4.0)
+    path = checkpoints.save(tmp_path, 1, checkpoints.model_tensors(model), {})
+    checkpoints.load_model(other, path)
+    for name, expected in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], expected), name
+    assert other.row.stride() == (0,)  # and takes no more memory than before
+
+
+def test_a_training_with_such_numbers_is_resumed(tmp_path):
+    def batches(step):
+        return torch.arange(6.0).reshape(2, 3) + step, torch.ones(2, 3)
+
+    recipe = Recipe(steps=4, lr=0.1, batch_size=2, checkpoint_every=2)
+    expected = Spread(1.0)
+    fit(expected, batches, recipe, folder=tmp_path)
+    checkpoints.found(tmp_path)[-1].unlink()
+    again = Spread(2.0)
+    fit(again, batches, recipe, folder=tmp_path, resume=True)
+    assert torch.equal(again.weight, expected.weight)
+    assert torch.equal(again.row, expected.row)
+
+
+def test_nothing_is_copied_before_all_fits(tmp_path):
+    model, other = Spread(1.0), Spread(4.0)
+    model.row = torch.arange(5.0)
+    path = checkpoints.save(tmp_path, 1, checkpoints.model_tensors(model), {})
+    before = {name: t.clone() for name, t in other.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"row is \(5,\) .* and \(1,\)"):
+        checkpoints.load_model(other, path)
+    for name, expected in before.items():
         assert torch.equal(other.state_dict()[name], expected), name
 
 

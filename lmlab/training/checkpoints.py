@@ -141,15 +141,26 @@ def _what_it_is(start, error):
 def model_tensors(model):
     """{"model.<name>": tensor}: parameters and buffers; those that are one memory once.
 
-    Names are those of the module inside, if something is wrapped around it.
+    Names are those of the module inside, if something is wrapped around it. What is
+    one number in memory comes once as well: a buffer that was expanded, as it was
+    before. The tensors are the model's own: who writes into them changes it.
     """
     tensors, seen = {}, set()
     for name, tensor in unwrapped(model).state_dict(keep_vars=True).items():
+        tensor = _unexpanded(tensor.detach())
         memory = _memory(tensor)
         if memory not in seen:
             seen.add(memory)
-            tensors[f"model.{name}"] = tensor.detach()
+            tensors[f"model.{name}"] = tensor
     return tensors
+
+
+def _unexpanded(tensor):
+    """The tensor without repetitions of what is one number in memory."""
+    for axis, (size, stride) in enumerate(zip(tensor.shape, tensor.stride())):
+        if size > 1 and stride == 0:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor
 
 
 def _memory(tensor):
