@@ -14,7 +14,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -29,15 +28,16 @@ CONFIG = "config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", *hub.SMALLER)
 _PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
-# What libraries write for a model or a tokenizer, and read wherever they find it.
-_OF_MODELS = (
-    "adapter_config.json", "adapter_model.*", "added_tokens.json",
-    "additional_chat_templates", "chat_template.*", "chat_template*.json",
-    "encoder.json", "flax_model*.msgpack*", "model-*-of-*.safetensors",
-    "model.*.safetensors", "model*.safetensors.index*.json", "pytorch_model*.bin",
-    "pytorch_model*.bin.index*.json", "*processor_config.json", "sentencepiece*.model",
-    "special_tokens_map.json", "spiece.model", "tf_model*.h5*", "tokenizer.model*",
-    "vocab.bpe", "vocab.txt",
+# Of another model, and read beside what is saved, or in its place:
+_READ_TOO = (
+    "added_tokens.json", "special_tokens_map.json",  # more tokens, by AutoTokenizer
+    "chat_template.jinja",  # and additional_chat_templates: what it makes of a chat
+    "adapter_config.json",  # AutoModel puts that adapter on the model
+    # Where safetensors are not wanted (use_safetensors=False), or not known.
+    "pytorch_model.bin", "pytorch_model.bin.index.json",
+    # Tools that look for an index first, or take every part that lies there.
+    "model.safetensors.index.json",
+    "model-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].safetensors",
 )  # fmt: skip
 
 
@@ -190,8 +190,8 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     dtype: of the stored weights, None for the model's. Rows of the model that the
     tokenizer has no ids for are left out, and what is wrapped around the model, too.
     All files are first written beside those of the folder, so that a full disk changes
-    nothing in it. Then the files of another model or tokenizer that libraries would
-    read as well are removed; everything else that the folder holds stays.
+    nothing in it. Then, if it held a model or a tokenizer, those of its files that
+    libraries would read as well are removed; all else that the folder holds stays.
     Raises WeightsError when they cannot be written or do not fit together.
     """
     model, folder = unwrapped(model), files.given(folder)
@@ -207,14 +207,18 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     texts = {name: json.dumps(text, indent=2) + "\n" for name, text in texts.items()}
     if card is not None:
         texts["README.md"] = card
+    another = any(
+        (folder / name).is_file() for name in (CONFIG, "tokenizer_config.json")
+    )
     try:
         _publish(folder, tokenizer, texts, tensors)
     except OSError as error:
         raise WeightsError(
-            f"cannot write {folder}: {error}. What was there is as it was; make room, "
-            "then save again"
+            f"cannot write {folder}: {error}. What was there is as it was; "
+            f"{files.advice(folder, error)}, then save again"
         ) from error
-    _remove_others(folder, texts)
+    if another:
+        _remove_others(folder)
 
 
 def _publish(folder, tokenizer, texts, tensors):
@@ -241,13 +245,18 @@ def _publish(folder, tokenizer, texts, tensors):
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _remove_others(folder, written):
+def _remove_others(folder):
     """Remove what other libraries would take for part of the model just saved."""
-    for path in folder.iterdir():
-        if path.name in written or not any(fnmatch(path.name, p) for p in _OF_MODELS):
-            continue
+    templates = folder / "additional_chat_templates"
+    if templates.is_symlink():
+        found = [templates]  # and nothing in what it points to
+    else:
+        found = list(templates.glob("*.jinja"))
+    for path in found + [each for p in _READ_TOO for each in folder.glob(p)]:
+        if path.is_dir() and not path.is_symlink():
+            continue  # no one reads a folder so called
         try:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            path.unlink()
         except OSError as error:
             raise WeightsError(
                 f"the model is saved in {folder}, but {path.name} there, of another "

@@ -74,7 +74,8 @@ def write(path, tensors, about):
 def _unwritten(path, error):
     good = [each for each in found(path.parent) if each != path]
     last = f"; the last good one, {good[-1].name}, is untouched" if good else ""
-    return f"cannot write {path}: {error}{last}. Make room there, then resume"
+    advice = files.advice(path.parent, error)
+    return f"cannot write {path}: {error}{last}; {advice}, then resume"
 
 
 def read(path, *, device="cpu"):
