@@ -21,7 +21,7 @@ import torch
 from lmlab import files, gpt2_format, hub
 from lmlab.hub import INDEX, WEIGHTS, WeightsError
 from lmlab.tokenizer import Tokenizer
-from lmlab.wrappers import unwrapped
+from lmlab.wrappers import gpt_inside
 
 SHIPPED = Path(__file__).resolve().parent / "assets" / "gpt2-mini"
 CONFIG = "config.json"
@@ -192,12 +192,13 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     All files are first written beside those of the folder, so that a full disk changes
     nothing in it. Then, if it held a model or a tokenizer, those of its files that
     libraries would read as well are removed; all else that the folder holds stays.
-    Raises WeightsError when they cannot be written or do not fit together.
+    Raises WeightsError when they cannot be written or do not fit together, TypeError
+    for a model that is no GPT.
     """
-    model, folder = unwrapped(model), files.given(folder)
+    model, folder = gpt_inside(model), files.given(folder)
     fitting = _fitting(model.config, tokenizer, folder)
     config = gpt2_format.write_config(fitting, tokenizer.end)
-    tensors = gpt2_format.write_tensors(model, fitting.vocabulary)
+    tensors = _their_tensors(model, fitting.vocabulary)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     stored = next(iter(tensors.values())).dtype
@@ -219,6 +220,13 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
         ) from error
     if another:
         _remove_others(folder)
+
+
+def _their_tensors(model, vocabulary=None):
+    try:
+        return gpt2_format.write_tensors(model, vocabulary)
+    except ValueError as error:
+        raise WeightsError(str(error)) from None
 
 
 def _publish(folder, tokenizer, texts, tensors):
@@ -248,10 +256,8 @@ def _publish(folder, tokenizer, texts, tensors):
 def _remove_others(folder):
     """Remove what other libraries would take for part of the model just saved."""
     templates = folder / "additional_chat_templates"
-    if templates.is_symlink():
-        found = [templates]  # and nothing in what it points to
-    else:
-        found = list(templates.glob("*.jinja"))
+    link = templates.is_symlink()  # then what it points to is not touched
+    found = [templates] if link else list(templates.glob("*.jinja"))
     for path in found + [each for p in _READ_TOO for each in folder.glob(p)]:
         if path.is_dir() and not path.is_symlink():
             continue  # no one reads a folder so called
@@ -285,15 +291,16 @@ def to_huggingface(model, end=None):
     """The same model as transformers' GPT2LMHeadModel: a copy of its weights.
 
     end: the id that ends a text. Device, dtype and training mode are kept; the global
-    random generator is not used.
+    random generator is not used. Raises WeightsError for a GPT with other parts,
+    TypeError for what is no GPT.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    model = unwrapped(model)
+    model = gpt_inside(model)
     config = GPT2Config(**gpt2_format.write_config(model.config, end))
     weight = model.token_embedding.weight
     with torch.random.fork_rng(devices=[]):
         theirs = GPT2LMHeadModel(config)
-    theirs.load_state_dict(gpt2_format.write_tensors(model), strict=False)
+    theirs.load_state_dict(_their_tensors(model), strict=False)
     theirs.tie_weights()
     return theirs.to(weight.device, weight.dtype).train(model.training)

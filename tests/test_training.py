@@ -595,6 +595,30 @@ def test_what_is_wrapped_around_a_model_changes_nothing(tmp_path, wrap):
     assert evaluate(wrap(again), TEXT[:60], context=7) == history.validation_losses[-1]
 
 
+def compile_parts(model):
+    model.blocks[0] = torch.compile(model.blocks[0], backend="eager")
+    model.blocks[1].up = torch.compile(model.blocks[1].up, backend="eager")
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch's compiler about
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # what it does
+def test_parts_of_a_model_may_be_compiled(tmp_path):
+    expected = fit(gpt(), make_blocks(), RECIPE, validation=TEXT[:60])
+    given = {"validation": TEXT[:60], "folder": tmp_path}
+    recipe = dataclasses.replace(RECIPE, checkpoint_every=2)
+    with pytest.raises(Stop):
+        fit(compile_parts(gpt()), make_blocks(), recipe, **given, log=stop_at(2))
+    with pytest.raises(Stop):  # a plain model goes on, then one in parts again
+        fit(gpt(seed=8), make_blocks(), recipe, **given, resume=True, log=stop_at(4))
+    resumed = compile_parts(gpt(seed=9))
+    history = fit(resumed, make_blocks(), recipe, **given, resume=True)
+    np.testing.assert_allclose(history.losses, expected.losses, rtol=1e-9)
+    again = compile_parts(gpt(seed=7))
+    checkpoints.load_model(again, checkpoints.found(tmp_path)[-1])
+    assert torch.equal(weights(again), weights(resumed))
+
+
 def test_a_module_whose_only_part_is_called_module_keeps_its_own_loss():
     class Mine(nn.Module):
         def __init__(self):

@@ -13,7 +13,7 @@ import shutil
 import torch
 
 from lmlab import files
-from lmlab.wrappers import unwrapped
+from lmlab.wrappers import plain_name, unwrapped
 
 SUFFIX = ".safetensors"
 PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
@@ -142,7 +142,8 @@ def _what_it_is(start, error):
 def model_tensors(model):
     """{"model.<name>": tensor}: parameters and buffers; those that are one memory once.
 
-    Names are those of the module inside, if something is wrapped around it. What is
+    Names are those of the module inside, if something is wrapped around it, and of its
+    parts as if none were compiled. What is
     one number in memory comes once as well: a buffer that was expanded, as it was
     before. The tensors are the model's own: who writes into them changes it.
     """
@@ -152,7 +153,7 @@ def model_tensors(model):
         memory = _memory(tensor)
         if memory not in seen:
             seen.add(memory)
-            tensors[f"model.{name}"] = tensor
+            tensors[f"model.{plain_name(name)}"] = tensor
     return tensors
 
 
@@ -180,7 +181,7 @@ def optimizer_tensors(model, optimizer):
     "optimizer:None.". Raises CheckpointError for what is neither.
     """
     return {
-        f"{kind}.{key}.{name}": tensor
+        f"{kind}.{key}.{plain_name(name)}": tensor
         for name, parameter in unwrapped(model).named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
         for kind, tensor in [_kept(value, f"{key} of {name}")]
@@ -236,7 +237,8 @@ def restore_optimizer(model, optimizer, tensors):
             if number:
                 value = None if number == "None" else value.item()
             kept.setdefault(name, {})[key] = value
-    name_of = {p: name for name, p in unwrapped(model).named_parameters()}
+    named = unwrapped(model).named_parameters()
+    name_of = {p: plain_name(name) for name, p in named}
     state = optimizer.state_dict()
     order = [p for group in optimizer.param_groups for p in group["params"]]
     state["state"] = {i: kept.get(name_of[p], {}) for i, p in enumerate(order)}
