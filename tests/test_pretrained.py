@@ -297,9 +297,10 @@ def test_a_config_that_is_broken(folder):
     rewrite(folder, config=lambda values: values.pop("n_embd"))
     with pytest.raises(WeightsError, match=r"config\.json lacks n_embd"):
         pretrained.load(folder)
-    for content in (b'{"n_embd": ', b'{"about": "caf\xe9"}'):
+    broken = {b'{"n_embd": ': "whole JSON", b'{"about": "caf\xe9"}': "UTF-8"}
+    for content, said in broken.items():
         (folder / "config.json").write_bytes(content)
-        with pytest.raises(WeightsError, match=r"config\.json is not whole JSON"):
+        with pytest.raises(WeightsError, match=rf"config\.json is not {said}"):
             pretrained.load(folder)
     (folder / "config.json").write_text("[]")
     with pytest.raises(WeightsError, match="holds no configuration"):
