@@ -1,6 +1,7 @@
 """Where things are, paths that users name, and files that are written whole or not."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def publish_array(path, lists, dtype):
         if file.tell() != start:
             raise RuntimeError("NumPy's header changed its size")
     return np.load(path, mmap_mode="r")
+
+
+def advice(folder, error):
+    """What to do about an OSError of writing into a folder, as an imperative."""
+    for path in (folder, *folder.parents):
+        if os.path.isfile(path):  # False, too, where one may not look
+            return f"{path} is a file: name a folder"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return "name a folder that you may write to"
+    return "make room there"
 
 
 @contextlib.contextmanager

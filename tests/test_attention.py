@@ -502,6 +502,38 @@ def test_heads_go_on_from_the_keys_and_values_they_kept(rotary):
         torch.testing.assert_close(ours(x, memory * 9, cache=kept), ours(x, memory))
 
 
+def test_rotary_heads_read_memory_in_pieces_at_the_positions_given():
+    torch.manual_seed(15)
+    ours = MultiHeadAttention(8, 2, rotary=True).double()
+    x, memory, kept = draw(2, 6, 8), draw(2, 4, 8), KeysValues()
+    places = torch.arange(6)
+    whole = ours(x, memory, positions=places)
+    parts = [
+        ours(x[:, part], memory, positions=places[part], cache=kept)
+        for part in (slice(0, 3), slice(3, 4), slice(4, 6))
+    ]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+    # Where the last query will stand is not known before all pieces are there.
+    for cache in (KeysValues(), kept):
+        with pytest.raises(ValueError, match=r"positions: .* with memory and a cache"):
+            ours(x[:, :3], memory, cache=cache)
+
+
+def test_no_piece_of_a_target_is_masked_as_if_it_were_the_end():
+    ours, kept = MultiHeadAttention(8, 2).double(), KeysValues()
+    x, memory = draw(2, 6, 8), draw(2, 6, 8)
+    with pytest.raises(ValueError, match=r"causal: .* with memory and a cache"):
+        ours(x[:, :3], memory, causal=True, cache=kept)
+    assert kept.used == 0
+    mask = torch.ones(6, 6, dtype=torch.bool).tril()
+    parts = [
+        ours(x[:, part], memory, mask[part], cache=kept)
+        for part in (slice(0, 3), slice(3, 6))
+    ]
+    whole = ours(x, memory, causal=True)
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+
+
 def test_rotary_in_bfloat16_still_tells_far_positions_apart():
     x = torch.ones(1, 2, dtype=torch.bfloat16)
     at = [rotary(x, torch.tensor([p])) for p in (256, 257)]

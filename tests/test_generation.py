@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from transformers import LogitsProcessorList
@@ -313,6 +314,23 @@ def test_rows_to_spare_are_never_chosen():
             generate(model, [1], 2, vocab_size=wrong)
     with pytest.raises(ValueError, match="prompt_ids must lie in 0 … 29, got 30"):
         generate(model, [30], 2, vocab_size=30)
+
+
+def test_numbers_may_be_numpys(model):
+    four = np.int64(4)
+    options = {"temperature": 1.0, "seed": 1}
+    expected = generate(
+        model, [1, 2], 4, top_k=4, num_sequences=4, vocab_size=50, stop=4, **options
+    )
+    options |= {"top_k": four, "num_sequences": four, "stop": four}
+    assert generate(model, [1, 2], four, vocab_size=np.int64(50), **options) == expected
+    stop = np.array([4, 5])
+    options["stop"] = stop
+    assert generate(model, [1, 2], 4, **options) == generate(
+        model, [1, 2], 4, **options | {"stop": [4, 5]}
+    )
+    found = generate(model, [1, 2], 4, beams=four, num_sequences=four)
+    assert found == generate(model, [1, 2], 4, beams=4, num_sequences=4)
 
 
 def test_a_wrapped_model_writes_what_the_one_inside_does():

@@ -269,6 +269,67 @@ def test_a_repository_with_vocabulary_and_merges_alone(world):
     assert tokens.decode(tokens.encode("the fox")) == "the fox"
 
 
+@pytest.mark.parametrize("kind", ["tokenizer.json", "two files"])
+@pytest.mark.parametrize("where", ["config", "map", "added"])
+def test_the_smaller_files_of_a_tokenizer_are_heard_from_the_hub_too(
+    world, tmp_path, monkeypatch, kind, where
+):
+    texts = {
+        "config": ("tokenizer_config.json", {"extra_special_tokens": ["<|im|>"]}),
+        "map": ("special_tokens_map.json", {"pad_token": "<|im|>"}),
+        "added": ("added_tokens.json", {"<|im|>": 270}),
+    }
+    name, text = texts[where]
+    world.files[name] = json.dumps(text).encode()
+    rest = texts["map"] if where == "added" else texts[where]
+    world.files[rest[0]] = json.dumps(rest[1]).encode()
+    if kind == "two files":
+        del world.files["tokenizer.json"]
+    widen(world)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file, body in world.files.items():
+        (copy / file).write_bytes(body)
+    _, expected = pretrained.load(copy)
+    _, tokens = pretrained.load(REPOSITORY, revision=COMMIT)
+    text = "the<|im|> fox"
+    assert 270 in expected.encode(text, special=True)
+    assert tokens.encode(text, special=True) == expected.encode(text, special=True)
+    world.log.clear()
+    monkeypatch.setenv("LMLAB_OFFLINE", "1")  # what is not there is known, too
+    _, again = pretrained.load(REPOSITORY, revision=COMMIT)
+    assert again.encode(text, special=True) == tokens.encode(text, special=True)
+    assert world.log == []
+
+
+def widen(world):
+    """One more row of the model, for a token that the smaller files add."""
+    import safetensors.torch as st
+
+    tensors = st.load(world.files["model.safetensors"])
+    name = "transformer.wte.weight"
+    tensors[name] = torch.cat([tensors[name], tensors[name][:1]])
+    world.files["model.safetensors"] = st.save(tensors)
+    config = json.loads(world.files["config.json"])
+    config["vocab_size"] += 1
+    world.files["config.json"] = json.dumps(config).encode()
+
+
+def test_a_smaller_file_that_is_damaged_is_not_taken(world):
+    world.behave["tokenizer_config.json"] = wrong_bytes
+    with pytest.raises(WeightsError, match="its content is wrong"):
+        pretrained.load(REPOSITORY, revision=COMMIT)
+
+
+def test_of_a_known_model_what_has_no_pin_is_not_fetched(world):
+    world.files["added_tokens.json"] = b'{"<|im|>": 270}'
+    pretrained.load("tiny")
+    assert "added_tokens.json" not in {
+        path.rpartition("/")[2] for _, path, _ in world.log
+    }
+    assert "tokenizer_config.json" in gets(world)  # that one is pinned
+
+
 def test_weights_in_several_files(world, content, tmp_path):
     import safetensors.torch as st
 

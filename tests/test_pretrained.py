@@ -1,5 +1,6 @@
 """Models in Hugging Face's format: both ways, and every file that is not one."""
 
+import copy
 import errno
 import json
 import os
@@ -297,9 +298,10 @@ def test_a_config_that_is_broken(folder):
     rewrite(folder, config=lambda values: values.pop("n_embd"))
     with pytest.raises(WeightsError, match=r"config\.json lacks n_embd"):
         pretrained.load(folder)
-    for content in (b'{"n_embd": ', b'{"about": "caf\xe9"}'):
+    broken = {b'{"n_embd": ': "whole JSON", b'{"about": "caf\xe9"}': "UTF-8"}
+    for content, said in broken.items():
         (folder / "config.json").write_bytes(content)
-        with pytest.raises(WeightsError, match=r"config\.json is not whole JSON"):
+        with pytest.raises(WeightsError, match=rf"config\.json is not {said}"):
             pretrained.load(folder)
     (folder / "config.json").write_text("[]")
     with pytest.raises(WeightsError, match="holds no configuration"):
@@ -462,9 +464,13 @@ def test_a_full_disk_changes_nothing(folder, model, tokens, ids, monkeypatch, wh
 
 
 def test_saving_into_a_folder_that_cannot_be(model, tokens, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(WeightsError, match="cannot write"):
-        pretrained.save(model, tokens, tmp_path / "file" / "model")
+    (tmp_path / "file").write_text("mine")
+    for name in ("file", "file/model"):
+        with pytest.raises(WeightsError, match=r"file is a file: name a folder") as no:
+            pretrained.save(model, tokens, tmp_path / name)
+        assert "make room" not in str(no.value)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -489,27 +495,96 @@ def test_saving_here_and_in_the_home_folder(
     assert not (here / "~").exists()
 
 
-STALE = (
-    "special_tokens_map.json", "added_tokens.json", "pytorch_model.bin", "vocab.txt",
-    "model-00001-of-00002.safetensors", "model.safetensors.index.json",
-    "model.fp16.safetensors", "chat_template.jinja", "chat_template.json",
-    "tokenizer.model", "adapter_config.json", "adapter_model.safetensors",
-    "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json", "tf_model.h5",
+# What AutoTokenizer or AutoModelForCausalLM would read beside what is saved.
+READ_TOO = {
+    "added_tokens.json": '{"<|im|>": 270}',
+    "special_tokens_map.json": '{"pad_token": "<|im|>"}',
+    "chat_template.jinja": "{{ messages }}",
+    "additional_chat_templates/tool.jinja": "{{ messages }}",
+    "adapter_config.json": '{"peft_type": "LORA", "base_model_name_or_path": "x", '
+    '"fan_in_fan_out": true}',
+}
+WEIGHTS = (
+    "pytorch_model.bin", "pytorch_model.bin.index.json", "model.safetensors.index.json",
+    "model-00001-of-00002.safetensors",
 )  # fmt: skip
-MINE = ("README.md", "notes.txt", "best.safetensors", "data.json", "step-1.safetensors")
+MINE = (
+    "README.md", "notes.txt", "best.safetensors", "data.json", "step-1.safetensors",
+    "vocab.txt", "encoder.json", "vocab.bpe", "spiece.model", "tokenizer.model",
+    "sentencepiece.bpe.model", "my_processor_config.json", "chat_template.json",
+    "chat_template.md", "model-a-of-b.safetensors", "model.fp16.safetensors",
+    "tf_model.h5", "pytorch_model_mine.bin", "adapter_model.safetensors",
+    "additional_chat_templates/notes.txt",
+)  # fmt: skip
 
 
-def test_files_of_another_model_go_and_the_users_stay(folder, model, tokens):
-    for name in (*STALE, *MINE):
-        (folder / name).write_text("{}")
-    (folder / "additional_chat_templates").mkdir()
-    (folder / "additional_chat_templates" / "tool.jinja").write_text("{}")
-    pretrained.save(model, tokens, folder)
-    left = {path.name for path in folder.iterdir()}
-    assert not left & {*STALE, "additional_chat_templates"}
-    assert left >= set(MINE)
+def put_files(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def read_by_transformers(folder):
+    """What the two make of a folder, to be compared."""
     auto = AutoTokenizer.from_pretrained(folder)
-    assert len(auto) == AutoModelForCausalLM.from_pretrained(folder).config.vocab_size
+    theirs = AutoModelForCausalLM.from_pretrained(folder)
+    named = auto.special_tokens_map, str(auto.chat_template)
+    return (
+        len(auto),
+        auto("the <|im|>").input_ids,
+        *named,
+        theirs(torch.ones(1, 3).long()),
+    )
+
+
+@pytest.mark.parametrize("name", READ_TOO)
+def test_what_transformers_would_read_of_another_model_goes(
+    folder, model, tokens, name
+):
+    expected = read_by_transformers(folder)
+    put_files(folder, {name: READ_TOO[name]})
+    try:
+        before = read_by_transformers(folder)
+    except OSError:  # an adapter without its weights
+        before = None
+    assert before is None or before[:-1] != expected[:-1]
+    pretrained.save(model, tokens, folder)
+    after = read_by_transformers(folder)
+    assert after[:-1] == expected[:-1]
+    torch.testing.assert_close(after[-1].logits, expected[-1].logits)
+    assert not (folder / name).exists()
+
+
+def test_other_weights_go_and_the_users_files_stay(folder, model, tokens):
+    put_files(folder, dict.fromkeys((*WEIGHTS, *MINE), "{}"))
+    (folder / "pytorch_model.bin").unlink()
+    (folder / "pytorch_model.bin").mkdir()  # a folder is no weights
+    pretrained.save(model, tokens, folder)
+    assert not [name for name in WEIGHTS[1:] if (folder / name).exists()]
+    assert all((folder / name).is_file() for name in MINE)
+    assert (folder / "pytorch_model.bin").is_dir()
+    before = AutoTokenizer.from_pretrained(folder)
+    assert len(before) == tokens.vocab_size
+
+
+def test_a_folder_that_held_no_model_keeps_all_it_has(model, tokens, tmp_path):
+    files = dict.fromkeys((*WEIGHTS, *MINE, *READ_TOO), "mine")
+    put_files(tmp_path, files)
+    pretrained.save(model, tokens, tmp_path)
+    assert {name: (tmp_path / name).read_text() for name in files} == files
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_goes_and_what_it_points_to_stays(folder, model, tokens, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "tool.jinja").write_text("mine")
+    (folder / "additional_chat_templates").symlink_to(elsewhere)
+    (folder / "added_tokens.json").symlink_to(elsewhere)
+    pretrained.save(model, tokens, folder)
+    assert not (folder / "additional_chat_templates").is_symlink()
+    assert not (folder / "added_tokens.json").is_symlink()
+    assert (elsewhere / "tool.jinja").read_text() == "mine"
 
 
 def test_nothing_is_removed_before_all_is_written(folder, model, tokens, monkeypatch):
@@ -549,6 +624,53 @@ def test_a_wrapped_model_is_saved_as_the_one_inside(model, tokens, ids, tmp_path
     assert torch.equal(pretrained.load(tmp_path / "model")[0](ids), model(ids))
     theirs = pretrained.to_huggingface(wrap(model))
     torch.testing.assert_close(theirs(ids).logits, model(ids), atol=1e-5, rtol=0)
+
+
+def test_parts_that_are_compiled_are_saved_under_their_own_names(
+    model, tokens, ids, tmp_path
+):
+    parts = copy.deepcopy(model)
+    parts.blocks[0] = torch.compile(parts.blocks[0], backend="eager")
+    parts.blocks[1].up = torch.compile(parts.blocks[1].up, backend="eager")
+    pretrained.save(parts, tokens, tmp_path / "model")
+    assert torch.equal(pretrained.load(tmp_path / "model")[0](ids), model(ids))
+    theirs = pretrained.to_huggingface(parts)
+    torch.testing.assert_close(theirs(ids).logits, model(ids), atol=1e-5, rtol=0)
+
+
+class Scored(torch.nn.Module):
+    """A GPT with a loss of another kind around it: no wrapper that is known."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inner = model
+
+    def loss(self, inputs, targets):
+        return self.inner.loss(inputs, targets)
+
+
+def test_what_is_no_gpt_is_not_saved(model, tokens, tmp_path):
+    said = r"a lmlab.models.gpt.GPT is needed, got a {}.*pass the GPT inside"
+    theirs = pretrained.to_huggingface(model)
+    for other in (Scored(model), theirs, torch.nn.Linear(2, 2)):
+        name = type(other).__name__
+        with pytest.raises(TypeError, match=said.format(name)):
+            pretrained.save(other, tokens, tmp_path / "model")
+        with pytest.raises(TypeError, match=said.format(name)):
+            pretrained.to_huggingface(other)
+        with pytest.raises(TypeError, match=said.format(name)):
+            generate(other, [1, 2], 3)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_gpt_with_other_parts_is_not_saved(model, tokens, tmp_path):
+    other = copy.deepcopy(model)
+    other.blocks[0].up = torch.nn.Sequential(other.blocks[0].up)
+    with pytest.raises(WeightsError, match=r"blocks\.0\.up\.0\.weight"):
+        pretrained.save(other, tokens, tmp_path / "model")
+    with pytest.raises(WeightsError, match=r"blocks\.0\.up\.0\.weight"):
+        pretrained.to_huggingface(other)
+    assert not (tmp_path / "model").exists()
 
 
 def test_layers_that_share_their_weights_are_saved(model, tokens, ids, tmp_path):

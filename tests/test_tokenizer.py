@@ -177,7 +177,7 @@ class Merge(tuple):
 
 
 def work(call):
-    """How many lines of lmlab.text.bpe a call runs and merges it compares, on any machine.
+    """How many lines of text.bpe a call runs and merges it compares, on any machine.
 
     A line may look at many merges, as min does.
     """

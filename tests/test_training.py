@@ -595,6 +595,30 @@ def test_what_is_wrapped_around_a_model_changes_nothing(tmp_path, wrap):
     assert evaluate(wrap(again), TEXT[:60], context=7) == history.validation_losses[-1]
 
 
+def compile_parts(model):
+    model.blocks[0] = torch.compile(model.blocks[0], backend="eager")
+    model.blocks[1].up = torch.compile(model.blocks[1].up, backend="eager")
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch's compiler about
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # what it does
+def test_parts_of_a_model_may_be_compiled(tmp_path):
+    expected = fit(gpt(), make_blocks(), RECIPE, validation=TEXT[:60])
+    given = {"validation": TEXT[:60], "folder": tmp_path}
+    recipe = dataclasses.replace(RECIPE, checkpoint_every=2)
+    with pytest.raises(Stop):
+        fit(compile_parts(gpt()), make_blocks(), recipe, **given, log=stop_at(2))
+    with pytest.raises(Stop):  # a plain model goes on, then one in parts again
+        fit(gpt(seed=8), make_blocks(), recipe, **given, resume=True, log=stop_at(4))
+    resumed = compile_parts(gpt(seed=9))
+    history = fit(resumed, make_blocks(), recipe, **given, resume=True)
+    np.testing.assert_allclose(history.losses, expected.losses, rtol=1e-9)
+    again = compile_parts(gpt(seed=7))
+    checkpoints.load_model(again, checkpoints.found(tmp_path)[-1])
+    assert torch.equal(weights(again), weights(resumed))
+
+
 def test_a_module_whose_only_part_is_called_module_keeps_its_own_loss():
     class Mine(nn.Module):
         def __init__(self):
@@ -609,6 +633,58 @@ def test_a_module_whose_only_part_is_called_module_keeps_its_own_loss():
     assert unwrapped(nn.DataParallel(model)) is model
     sequential = nn.Sequential(nn.Linear(2, 2))
     assert unwrapped(sequential) is sequential
+
+
+def columns(step):
+    """Views of a larger table: every 9th number, and one number for all."""
+    table = torch.arange(54).reshape(6, 9) % 23
+    return table[:, :1], table[:, 1:2]
+
+
+def spread(step):
+    return torch.full((6, 1), 3), torch.tensor(5).expand(6, 1)
+
+
+@pytest.mark.parametrize("batches", [columns, spread])
+def test_batches_may_be_views(tmp_path, batches):
+    recipe = dataclasses.replace(RECIPE, checkpoint_every=2)
+    own = [part.clone() for part in batches(0)]
+    expected = fit(gpt(), lambda step: own, recipe)
+    with pytest.raises(Stop):
+        fit(gpt(), batches, recipe, folder=tmp_path, log=stop_at(3))
+    again = fit(gpt(), lambda step: own, recipe, folder=tmp_path, resume=True)
+    assert same(again, expected)
+
+
+def test_saving_asks_for_no_batch_again(tmp_path):
+    asked, batches = [], make_blocks()
+
+    def counting(step):
+        asked.append(step)
+        return batches(step)
+
+    recipe = dataclasses.replace(RECIPE, checkpoint_every=1)
+    fit(gpt(), counting, recipe, folder=tmp_path)
+    assert asked == [0, 0, *range(6)]  # twice at first: is it a function of the step?
+
+
+class Spoiling(GPT):
+    """Its loss writes into the batch that it is given."""
+
+    def loss(self, inputs, targets):
+        loss = super().loss(inputs.clone(), targets.clone())
+        inputs.zero_()
+        return loss
+
+
+def test_a_batch_is_noted_as_it_was_before_the_update(tmp_path):
+    recipe = dataclasses.replace(RECIPE, checkpoint_every=2)
+    expected = fit(Spoiling(CONFIG), make_blocks(), recipe)
+    assert len(expected.losses) == 6
+    with pytest.raises(Stop):
+        fit(Spoiling(CONFIG), make_blocks(), recipe, folder=tmp_path, log=stop_at(4))
+    again = fit(Spoiling(CONFIG), make_blocks(), recipe, folder=tmp_path, resume=True)
+    assert again.steps == expected.steps
 
 
 def test_how_often_to_save_may_change(tmp_path):

@@ -16,7 +16,7 @@ import torch
 from lmlab.generation import beams as beam_search
 from lmlab.generation import sampling
 from lmlab.generation.running_text import RunningText
-from lmlab.models.wrappers import unwrapped
+from lmlab.models.wrappers import gpt_inside
 
 
 def generate(
@@ -56,7 +56,10 @@ def generate(
     choice = _Choice(
         num_tokens, num_sequences, temperature, top_k, top_p, repetition_penalty, beams
     )
-    model = unwrapped(model)
+    num_tokens, num_sequences, beams = (
+        choice.num_tokens, choice.num_sequences, choice.beams
+    )  # fmt: skip
+    model = gpt_inside(model)
     vocab_size = _vocab_size(vocab_size, model.config.vocabulary)
     stop = _stop(stop, vocab_size)
     prompts = _fitting(prompts, num_tokens, model.config, vocab_size, crop)
@@ -102,8 +105,10 @@ class _Choice:
             value = getattr(self, name)
             if value is None and name == "top_k":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            whole = _whole(value)
+            if whole is None or whole < 1:
                 raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
+            object.__setattr__(self, name, whole)
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(
                 f"temperature must be 0 (greedy) or more, got {self.temperature!r}"
@@ -198,24 +203,34 @@ def _prompts(prompt_ids):
     return prompts
 
 
+def _whole(value):
+    """The value, an int or NumPy's, as an int; None for what is no whole number."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
 def _vocab_size(vocab_size, rows):
     if vocab_size is None:
         return rows
-    whole = isinstance(vocab_size, int) and not isinstance(vocab_size, bool)
-    if not whole or not 1 <= vocab_size <= rows:
+    whole = _whole(vocab_size)
+    if whole is None or not 1 <= whole <= rows:
         raise ValueError(
             f"vocab_size must be a whole number in 1 … {rows}, the rows of the model, "
             f"got {vocab_size!r}"
         )
-    return vocab_size
+    return whole
 
 
 def _stop(stop, vocabulary):
-    stop = {stop} if isinstance(stop, int) else set(stop)
-    for i in stop:
-        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < vocabulary:
+    ids, one = set(), isinstance(stop, bool) or _whole(stop) is not None
+    for i in [stop] if one else stop:
+        whole = _whole(i)
+        if whole is None or not 0 <= whole < vocabulary:
             raise ValueError(f"stop must hold ids in 0 … {vocabulary - 1}, got {i!r}")
-    return stop
+        ids.add(whole)
+    return ids
 
 
 def _fitting(prompts, num_tokens, config, vocabulary, crop):

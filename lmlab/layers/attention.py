@@ -156,12 +156,15 @@ class MultiHeadAttention(nn.Module):
         memory, (S,) or (..., S).
         cache: a KeysValues. Without memory, x continues what it holds, is added to it,
         and S counts both; with memory, which is read in the first call alone, the keys
-        and values made then serve again.
+        and values made then serve again; as x may be a piece of the target, its place
+        is not taken for the end then: give rotary positions, and a mask for causal.
         Returns out (..., T, width); with need_weights also weights (..., heads, T, S).
         """
         own = memory is None
         memory = x if own else memory
         self._check(x, memory, positions, memory_positions, own)
+        if cache is not None and not own:
+            self._check_piece(positions, causal)
         T, used = x.shape[-2], 0 if cache is None else cache.used
         S = used + T if own else memory.shape[-2]
         q = self._split(self.query(x))  # (..., H, T, D)
@@ -208,6 +211,18 @@ class MultiHeadAttention(nn.Module):
         if own and memory_positions is not None:
             raise ValueError(
                 "memory_positions: there is no memory, x attends to itself"
+            )
+
+    def _check_piece(self, positions, causal):
+        if causal:
+            raise ValueError(
+                "causal: a piece of x, with memory and a cache, may not be its end, "
+                "with which the end of memory is aligned; pass these rows of a mask"
+            )
+        if self.rotary and positions is None:
+            raise ValueError(
+                "positions: where a piece of x stands, with memory and a cache, is not "
+                "known; pass the positions (T,)"
             )
 
     @classmethod

@@ -10,6 +10,7 @@ import re
 import torch
 
 from lmlab.models.gpt import GPT, Config
+from lmlab.models.wrappers import plain_name
 
 PREFIX, HEAD = "transformer.", "lm_head.weight"
 _BUFFERS = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # masks, not weights
@@ -107,23 +108,33 @@ def write_config(config, end=None):
 
 
 def their_name(name):
-    """The name of one of our parameters in their files, without PREFIX."""
+    """The name of one of our parameters in their files, without PREFIX.
+
+    Raises ValueError for a name that no GPT has.
+    """
     if name == "head.weight":
         return HEAD
     block = re.fullmatch(r"blocks\.(\d+)\.(.+)\.(weight|bias)", name)
-    if block:
-        return f"h.{block[1]}.{_NAMES[block[2]]}.{block[3]}"
     module, _, kind = name.rpartition(".")
-    return f"{_NAMES[module]}.{kind}"
+    module = block[2] if block else module
+    if module not in _NAMES:
+        raise ValueError(
+            f"{name} is no weight of a GPT, and Hugging Face's format has no name for "
+            "it: take out what was added to the model"
+        )
+    place = f"h.{block[1]}." if block else ""
+    return f"{place}{_NAMES[module]}.{kind}"
 
 
 def write_tensors(model, vocabulary=None):
     """{their name, with PREFIX: tensor} of the model's weights, on the CPU.
 
-    vocabulary: how many ids, from 0, are written; None for all.
+    vocabulary: how many ids, from 0, are written; None for all. Raises ValueError for
+    a model with other parts than a GPT's.
     """
     tensors = {}
     for name, tensor in model.state_dict().items():
+        name = plain_name(name)
         theirs = their_name(name)
         tensor = tensor.detach().cpu()
         if name in ("token_embedding.weight", "head.weight"):

@@ -23,6 +23,8 @@ from lmlab.data.published import KNOWN, endpoint
 from lmlab.models import hub_download
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+# They change a tokenizer's ids; a repository has some of them, or none.
+SMALLER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -37,7 +39,8 @@ class NotThereError(WeightsError):
 def files(name, revision=None):
     """Make sure that a model's files are here and whole; return {file name: path}.
 
-    name: one of KNOWN, or "owner/name" on the Hub with a commit as revision.
+    name: one of KNOWN, or "owner/name" on the Hub with a commit as revision. Of a model
+    in KNOWN, these are the pinned files and no others.
     Raises WeightsError, which lists what was tried and says what to do; ValueError for
     a name or a revision that is none.
     """
@@ -52,9 +55,13 @@ def files(name, revision=None):
         shards = shards_of(paths[INDEX])
         paths |= {shard: model.get(shard) for shard in shards}
     try:
-        return paths | {"tokenizer.json": model.get("tokenizer.json")}
+        paths["tokenizer.json"] = model.get("tokenizer.json")
     except NotThereError:
-        return paths | {n: model.get(n) for n in ("vocab.json", "merges.txt")}
+        paths |= {name: model.get(name) for name in ("vocab.json", "merges.txt")}
+    for name in SMALLER:
+        with contextlib.suppress(NotThereError):
+            paths[name] = model.get(name)
+    return paths
 
 
 def shards_of(index):
@@ -113,13 +120,19 @@ class _Model:
         return matches(path, etag)
 
     def _from_cache(self, file, reasons):
-        from huggingface_hub import constants, try_to_load_from_cache
+        from huggingface_hub import (
+            _CACHED_NO_EXIST,
+            constants,
+            try_to_load_from_cache,
+        )
 
         for repository in dict.fromkeys((self.repository, self.name)):
             with contextlib.suppress(ValueError):  # of a name that is no repository
                 found = try_to_load_from_cache(
                     repository, file, constants.HF_HUB_CACHE, revision=self.commit
                 )
+                if found is _CACHED_NO_EXIST and self.pinned is None:
+                    raise NotThereError(self._lacks(file))  # a commit never changes
                 if isinstance(found, str):
                     if self._whole(Path(found), file):
                         return Path(found)
@@ -159,9 +172,7 @@ class _Model:
                 server, self.repository, self.commit, file, token=token, again=damaged
             )
         except hub_download.NotThere:
-            raise NotThereError(
-                f"{self.repository} has no {file} at {self.commit}"
-            ) from None
+            raise NotThereError(self._lacks(file)) from None
         except hub_download.NoAnswer as error:
             reasons.append((f"{server}/{self.repository}", str(error)))
             return None
@@ -171,6 +182,9 @@ class _Model:
         _remove(path)  # nothing good was there, or it would not have been fetched
         reasons.append((f"{server}/{self.repository}", "its content is wrong"))
         return None
+
+    def _lacks(self, file):
+        return f"{self.repository} has no {file} at {self.commit}"
 
     def _failed(self, file, reasons):
         advice = [

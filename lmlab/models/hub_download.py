@@ -3,6 +3,7 @@
 lmlab.models.hub decides what to ask for, and whether what came is what it should be.
 """
 
+from functools import partial
 from pathlib import Path
 
 from lmlab import progress
@@ -19,6 +20,7 @@ class NotThere(Exception):
 def fetch(server, repository, commit, file, *, token, again):
     """Download a file, or go on with what was cut; return its path and its ETag.
 
+    That the repository has no such file is noted in the cache, as a commit's files are.
     token: as huggingface_hub takes it, False to send none. again: even when the cache
     has the file. Raises NoAnswer and NotThere.
     """
@@ -30,22 +32,24 @@ def fetch(server, repository, commit, file, *, token, again):
         def __init__(self, *args, **options):
             super().__init__(*args, **options | {"disable": True})
 
+    download = partial(
+        hub.hf_hub_download,
+        repository,
+        file,
+        revision=commit,
+        endpoint=server,
+        cache_dir=constants.HF_HUB_CACHE,
+        token=token,
+        force_download=again,
+        tqdm_class=None if progress.watched() else Silent,
+    )
     url = hub.hf_hub_url(repository, file, revision=commit, endpoint=server)
     try:
         # Asked once and briefly: hf_hub_download would try for minutes.
-        about = hub.get_hf_file_metadata(url, token=token, endpoint=server)
+        about = _about(url, token, server, download)
         if about.commit_hash != commit or about.etag is None:
             raise NoAnswer("it does not answer like the Hub: is HF_ENDPOINT right?")
-        path = hub.hf_hub_download(
-            repository,
-            file,
-            revision=commit,
-            endpoint=server,
-            cache_dir=constants.HF_HUB_CACHE,
-            token=token,
-            force_download=again,
-            tqdm_class=None if progress.watched() else Silent,
-        )
+        path = download()
     except errors.RemoteEntryNotFoundError:
         raise NotThere from None
     except errors.HfHubHTTPError as error:
@@ -53,6 +57,17 @@ def fetch(server, repository, commit, file, *, token, again):
     except (errors.HTTPError, OSError, RuntimeError) as error:
         raise NoAnswer(_trouble(error)) from error
     return Path(path), about.etag
+
+
+def _about(url, token, server, download):
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    try:
+        return hub.get_hf_file_metadata(url, token=token, endpoint=server)
+    except errors.RemoteEntryNotFoundError:
+        download()  # which fails as well, and notes in the cache why
+        raise
 
 
 def _refusal(error):

@@ -14,7 +14,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -22,23 +21,24 @@ import torch
 from lmlab import files
 from lmlab.models import gpt2_format, hub
 from lmlab.models.hub import INDEX, WEIGHTS, WeightsError
-from lmlab.models.wrappers import unwrapped
+from lmlab.models.wrappers import gpt_inside
 from lmlab.text.tokenizer import Tokenizer
 
 SHIPPED = files.ASSETS / "gpt2-mini"
 CONFIG = "config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-_TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt")
+_TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", *hub.SMALLER)
 _PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
-# What libraries write for a model or a tokenizer, and read wherever they find it.
-_OF_MODELS = (
-    "adapter_config.json", "adapter_model.*", "added_tokens.json",
-    "additional_chat_templates", "chat_template.*", "chat_template*.json",
-    "encoder.json", "flax_model*.msgpack*", "model-*-of-*.safetensors",
-    "model.*.safetensors", "model*.safetensors.index*.json", "pytorch_model*.bin",
-    "pytorch_model*.bin.index*.json", "*processor_config.json", "sentencepiece*.model",
-    "special_tokens_map.json", "spiece.model", "tf_model*.h5*", "tokenizer.model*",
-    "vocab.bpe", "vocab.txt",
+# Of another model, and read beside what is saved, or in its place:
+_READ_TOO = (
+    "added_tokens.json", "special_tokens_map.json",  # more tokens, by AutoTokenizer
+    "chat_template.jinja",  # and additional_chat_templates: what it makes of a chat
+    "adapter_config.json",  # AutoModel puts that adapter on the model
+    # Where safetensors are not wanted (use_safetensors=False), or not known.
+    "pytorch_model.bin", "pytorch_model.bin.index.json",
+    # Tools that look for an index first, or take every part that lies there.
+    "model.safetensors.index.json",
+    "model-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].safetensors",
 )  # fmt: skip
 
 
@@ -191,14 +191,15 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     dtype: of the stored weights, None for the model's. Rows of the model that the
     tokenizer has no ids for are left out, and what is wrapped around the model, too.
     All files are first written beside those of the folder, so that a full disk changes
-    nothing in it. Then the files of another model or tokenizer that libraries would
-    read as well are removed; everything else that the folder holds stays.
-    Raises WeightsError when they cannot be written or do not fit together.
+    nothing in it. Then, if it held a model or a tokenizer, those of its files that
+    libraries would read as well are removed; all else that the folder holds stays.
+    Raises WeightsError when they cannot be written or do not fit together, TypeError
+    for a model that is no GPT.
     """
-    model, folder = unwrapped(model), files.given(folder)
+    model, folder = gpt_inside(model), files.given(folder)
     fitting = _fitting(model.config, tokenizer, folder)
     config = gpt2_format.write_config(fitting, tokenizer.end)
-    tensors = gpt2_format.write_tensors(model, fitting.vocabulary)
+    tensors = _their_tensors(model, fitting.vocabulary)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     stored = next(iter(tensors.values())).dtype
@@ -208,14 +209,25 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     texts = {name: json.dumps(text, indent=2) + "\n" for name, text in texts.items()}
     if card is not None:
         texts["README.md"] = card
+    another = any(
+        (folder / name).is_file() for name in (CONFIG, "tokenizer_config.json")
+    )
     try:
         _publish(folder, tokenizer, texts, tensors)
     except OSError as error:
         raise WeightsError(
-            f"cannot write {folder}: {error}. What was there is as it was; make room, "
-            "then save again"
+            f"cannot write {folder}: {error}. What was there is as it was; "
+            f"{files.advice(folder, error)}, then save again"
         ) from error
-    _remove_others(folder, texts)
+    if another:
+        _remove_others(folder)
+
+
+def _their_tensors(model, vocabulary=None):
+    try:
+        return gpt2_format.write_tensors(model, vocabulary)
+    except ValueError as error:
+        raise WeightsError(str(error)) from None
 
 
 def _publish(folder, tokenizer, texts, tensors):
@@ -242,13 +254,16 @@ def _publish(folder, tokenizer, texts, tensors):
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _remove_others(folder, written):
+def _remove_others(folder):
     """Remove what other libraries would take for part of the model just saved."""
-    for path in folder.iterdir():
-        if path.name in written or not any(fnmatch(path.name, p) for p in _OF_MODELS):
-            continue
+    templates = folder / "additional_chat_templates"
+    link = templates.is_symlink()  # then what it points to is not touched
+    found = [templates] if link else list(templates.glob("*.jinja"))
+    for path in found + [each for p in _READ_TOO for each in folder.glob(p)]:
+        if path.is_dir() and not path.is_symlink():
+            continue  # no one reads a folder so called
         try:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            path.unlink()
         except OSError as error:
             raise WeightsError(
                 f"the model is saved in {folder}, but {path.name} there, of another "
@@ -277,15 +292,16 @@ def to_huggingface(model, end=None):
     """The same model as transformers' GPT2LMHeadModel: a copy of its weights.
 
     end: the id that ends a text. Device, dtype and training mode are kept; the global
-    random generator is not used.
+    random generator is not used. Raises WeightsError for a GPT with other parts,
+    TypeError for what is no GPT.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    model = unwrapped(model)
+    model = gpt_inside(model)
     config = GPT2Config(**gpt2_format.write_config(model.config, end))
     weight = model.token_embedding.weight
     with torch.random.fork_rng(devices=[]):
         theirs = GPT2LMHeadModel(config)
-    theirs.load_state_dict(gpt2_format.write_tensors(model), strict=False)
+    theirs.load_state_dict(_their_tensors(model), strict=False)
     theirs.tie_weights()
     return theirs.to(weight.device, weight.dtype).train(model.training)

@@ -24,6 +24,23 @@ def unwrapped(model):
     return model
 
 
+def gpt_inside(model):
+    """The GPT inside: `unwrapped`, or a TypeError that says what is needed."""
+    inside = unwrapped(model)
+    if not hasattr(getattr(inside, "config", None), "vocabulary"):
+        raise TypeError(
+            f"model: a lmlab.models.gpt.GPT is needed, got a {type(inside).__name__}. If "
+            "there is one in it, pass the GPT inside; pretrained.from_huggingface "
+            "makes one of transformers' GPT2LMHeadModel"
+        )
+    return inside
+
+
+def plain_name(name):
+    """A parameter's name without what torch.compile puts around parts of a model."""
+    return name.replace(f"{INSIDE[0]}.", "")
+
+
 _CUT_UP = (
     "the model's parameters are cut up among processes (FSDP), and each holds a piece: "
     "pass the module before it is sharded; under torchrun `fit` shares out the batch"

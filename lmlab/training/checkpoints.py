@@ -13,7 +13,7 @@ import shutil
 import torch
 
 from lmlab import files
-from lmlab.models.wrappers import unwrapped
+from lmlab.models.wrappers import plain_name, unwrapped
 
 SUFFIX = ".safetensors"
 PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
@@ -74,7 +74,8 @@ def write(path, tensors, about):
 def _unwritten(path, error):
     good = [each for each in found(path.parent) if each != path]
     last = f"; the last good one, {good[-1].name}, is untouched" if good else ""
-    return f"cannot write {path}: {error}{last}. Make room there, then resume"
+    advice = files.advice(path.parent, error)
+    return f"cannot write {path}: {error}{last}; {advice}, then resume"
 
 
 def read(path, *, device="cpu"):
@@ -141,15 +142,27 @@ def _what_it_is(start, error):
 def model_tensors(model):
     """{"model.<name>": tensor}: parameters and buffers; those that are one memory once.
 
-    Names are those of the module inside, if something is wrapped around it.
+    Names are those of the module inside, if something is wrapped around it, and of its
+    parts as if none were compiled. What is
+    one number in memory comes once as well: a buffer that was expanded, as it was
+    before. The tensors are the model's own: who writes into them changes it.
     """
     tensors, seen = {}, set()
     for name, tensor in unwrapped(model).state_dict(keep_vars=True).items():
+        tensor = _unexpanded(tensor.detach())
         memory = _memory(tensor)
         if memory not in seen:
             seen.add(memory)
-            tensors[f"model.{name}"] = tensor.detach()
+            tensors[f"model.{plain_name(name)}"] = tensor
     return tensors
+
+
+def _unexpanded(tensor):
+    """The tensor without repetitions of what is one number in memory."""
+    for axis, (size, stride) in enumerate(zip(tensor.shape, tensor.stride())):
+        if size > 1 and stride == 0:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor
 
 
 def _memory(tensor):
@@ -168,7 +181,7 @@ def optimizer_tensors(model, optimizer):
     "optimizer:None.". Raises CheckpointError for what is neither.
     """
     return {
-        f"{kind}.{key}.{name}": tensor
+        f"{kind}.{key}.{plain_name(name)}": tensor
         for name, parameter in unwrapped(model).named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
         for kind, tensor in [_kept(value, f"{key} of {name}")]
@@ -224,7 +237,8 @@ def restore_optimizer(model, optimizer, tensors):
             if number:
                 value = None if number == "None" else value.item()
             kept.setdefault(name, {})[key] = value
-    name_of = {p: name for name, p in unwrapped(model).named_parameters()}
+    named = unwrapped(model).named_parameters()
+    name_of = {p: plain_name(name) for name, p in named}
     state = optimizer.state_dict()
     order = [p for group in optimizer.param_groups for p in group["params"]]
     state["state"] = {i: kept.get(name_of[p], {}) for i, p in enumerate(order)}

@@ -167,8 +167,8 @@ class _Run:
         )
         self.step = about["step"]
 
-    def save(self):
-        """Write a checkpoint."""
+    def save(self, last_batch):
+        """Write a checkpoint; last_batch: the digest of the batch just trained on."""
         tensors = {
             **checkpoints.model_tensors(self.model),
             **checkpoints.optimizer_tensors(self.model, self.updates.optimizer),
@@ -178,7 +178,7 @@ class _Run:
             tensors[f"history.{f.name}"] = torch.tensor(values, dtype=_DTYPES[f.type])
         about = self.about | {
             "scaler": self.updates.scaler.state_dict(),
-            "last batch": _digest([self.batch(self.step - 1)]),
+            "last batch": last_batch,
         }
         checkpoints.save(self.folder, self.step, tensors, about, keep=self.recipe.keep)
 
@@ -186,6 +186,9 @@ class _Run:
         """One update with all that belongs to it; returns its record."""
         started = time.perf_counter()
         rate, batch = self.recipe.rate(self.step), self.batch(self.step)
+        saving = self.folder and self.ranks.first
+        saving = saving and self.due(self.recipe.checkpoint_every, self.step + 1)
+        digest = saving and _digest([batch])  # before a loss might write into it
         loss, norm = self.updates.loss(batch, self.step)
         self.must_be_finite(loss, norm)
         self.updates.apply(norm, rate)
@@ -196,17 +199,17 @@ class _Run:
         self.history.add(self.step, loss, rate, norm, tokens, seconds)
         record = {"step": self.step, "loss": loss, "lr": rate, "grad_norm": norm}
         record |= {"seconds": seconds, "tokens_per_second": tokens / took}
-        if self.validation is not None and self.due(self.recipe.evaluate_every):
+        evaluating = self.due(self.recipe.evaluate_every, self.step)
+        if self.validation is not None and evaluating:
             record["validation_loss"] = self.evaluate()
-        due = self.due(self.recipe.checkpoint_every)
-        if self.folder and self.ranks.first and due:
-            self.save()
+        if saving:
+            self.save(digest)
         return record
 
-    def due(self, every):
-        """Whether something that is done every so many steps is to be done now."""
-        last = self.step == self.recipe.steps
-        return last or (every is not None and self.step % every == 0)
+    def due(self, every, step):
+        """Whether something that is done every so many steps is to be done then."""
+        last = step == self.recipe.steps
+        return last or (every is not None and step % every == 0)
 
     def must_be_finite(self, loss, norm):
         """Stop before anything bad reaches the weights."""
@@ -247,5 +250,6 @@ def _digest(batches):
     for batch in batches:
         for part in map(torch.as_tensor, batch):
             digest.update(f"{tuple(part.shape)} {part.dtype}".encode())
-            digest.update(part.cpu().reshape(-1).view(torch.uint8).numpy())
+            part = part.detach().cpu().contiguous()  # it may be a view
+            digest.update(part.view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
