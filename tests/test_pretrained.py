@@ -650,7 +650,7 @@ class Scored(torch.nn.Module):
 
 
 def test_what_is_no_gpt_is_not_saved(model, tokens, tmp_path):
-    said = r"a lmlab.models.gpt.GPT is needed, got a {}.*pass the GPT inside"
+    said = r"a GPT of lmlab.models is needed, got a {}.*pass the GPT inside"
     theirs = pretrained.to_huggingface(model)
     for other in (Scored(model), theirs, torch.nn.Linear(2, 2)):
         name = type(other).__name__
