@@ -29,8 +29,8 @@ def gpt_inside(model):
     inside = unwrapped(model)
     if not hasattr(getattr(inside, "config", None), "vocabulary"):
         raise TypeError(
-            f"model: a GPT of lmlab.models is needed, got a {type(inside).__name__}. If "
-            "there is one in it, pass the GPT inside; pretrained.from_huggingface "
+            f"model: a GPT of lmlab.models is needed, got a {type(inside).__name__}. "
+            "If there is one in it, pass the GPT inside; pretrained.from_huggingface "
             "makes one of transformers' GPT2LMHeadModel"
         )
     return inside
