@@ -30,7 +30,7 @@ test: setup
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(UNDER) $(PY) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
-		--nbval-cell-timeout=600 -r s tests notebooks
+		--nbval-cell-timeout=900 -r s tests notebooks
 
 lab: setup
 	@$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
