@@ -6,6 +6,7 @@ it runs. torch and TensorFlow are imported only by the functions that need them.
 
 import contextlib
 import copy
+import importlib
 import importlib.util
 import os
 import random
@@ -187,6 +188,10 @@ def tensorflow(*, gpu=False):
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     fresh = "tensorflow" not in sys.modules
+    if fresh and importlib.util.find_spec("triton"):
+        # torch's CUDA builds bring it and load it late, at the first optimiser say: the
+        # process then ends in a segmentation fault if TensorFlow is there already.
+        importlib.import_module("triton")
     with (
         _silent_stderr() if fresh else contextlib.nullcontext(),
         _keras_of_its_own(),

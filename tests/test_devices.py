@@ -278,3 +278,19 @@ def test_a_gpu_is_chosen_and_timed():
         y = x @ x
     assert t.seconds > 0
     assert y.device.type == "cuda"
+
+
+def test_triton_is_loaded_before_tensorflow_where_it_is_installed(tmp_path):
+    (tmp_path / "triton.py").write_text(
+        "import sys\nassert 'tensorflow' not in sys.modules\nprint('first')",
+        encoding="utf-8",
+    )
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from lmlab import devices
+devices.tensorflow()
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "first\n", done.stderr
