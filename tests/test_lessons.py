@@ -3,6 +3,7 @@
 import nbformat
 import pytest
 
+from lmlab import files
 from lmlab.runner import lessons, parameters
 from lmlab.runner.lessons import LessonError
 
@@ -95,9 +96,7 @@ class TestFind:
         self, tmp_path, monkeypatch
     ):
         monkeypatch.delenv("LMLAB_NOTEBOOKS", raising=False)
-        monkeypatch.setattr(
-            lessons, "__file__", str(tmp_path / "lmlab/runner/lessons.py")
-        )
+        monkeypatch.setattr(files, "PACKAGE", tmp_path / "lmlab")
         with pytest.raises(LessonError, match=r"pip install -e \."):
             lessons.folder()
 
