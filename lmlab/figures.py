@@ -1,5 +1,6 @@
 """One style for every figure, and one way to show and keep it."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -40,6 +41,9 @@ def fonts():
 
     if OWN_FONT not in font_manager.get_font_names():
         font_manager.fontManager.addfont(ASSETS / "fonts" / "lmlab-sans-sc.otf")
+        own = font_manager.fontManager.ttflist[-1]
+        # It has one weight, and a bold title would be told so each time.
+        font_manager.fontManager.ttflist.append(dataclasses.replace(own, weight=700))
     installed = set(font_manager.get_font_names())
     return ["DejaVu Sans", OWN_FONT, *[f for f in CJK_FONTS if f in installed][:1]]
 
