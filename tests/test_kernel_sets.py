@@ -123,8 +123,14 @@ class TestNames:
         self, goal, kernels, starts, tmp_path
     ):
         options = [f"KERNELS={kernels}", "JOBS=1", f"PY={sys.executable}"]
+        # As at a prompt: a make above this one would say which folder it enters.
+        outside = {k: v for k, v in environment().items() if not k.startswith("MAKE")}
         said = subprocess.run(
-            ["make", "-n", goal, *options], cwd=ROOT, capture_output=True, text=True
+            ["make", "--no-print-directory", "-n", goal, *options],
+            cwd=ROOT,
+            env=outside,
+            capture_output=True,
+            text=True,
         ).stdout
         last = said.replace("\\\n", " ").splitlines()[-1]  # what computes
         # In the place of pytest or the command, a note of what it would start under.
