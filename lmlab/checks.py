@@ -77,6 +77,41 @@ class usual:
 _elsewhere = {}  # the parameters that keep claims from being asserted, if any do
 
 
+class battery:
+    """`with battery("what is the same in six frameworks"):` folds claims into one line.
+
+    The claims of the block are asserted as everywhere, and counted: `✓ 36 claims: …`.
+    When one fails, those that held before it are shown, a line each, and it raises.
+    What `usual` does not assert stays a line of its own, and so does `catches`.
+    Raises ValueError for a block that claims nothing.
+    """
+
+    def __init__(self, text):
+        self.text, self.held, self.shown = text, [], 0
+
+    def __enter__(self):
+        global _battery
+        self._outside, _battery = _battery, self
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        global _battery
+        _battery = self._outside
+        if kind is not None:
+            for text, facts in self.held:
+                _held(text, **facts)
+            return
+        if not self.held and not self.shown:
+            raise ValueError(f"battery({self.text!r}) claims nothing")
+        if self.held and not _quiet:
+            total, texts = len(self.held), [text for text, _ in self.held]
+            said = f"✓ {total} {'claim' if total == 1 else 'claims'}: {self.text}"
+            record.emit(said, "claim", claims=total, texts=texts)
+
+
+_battery = None  # the one that gathers claims now
+
+
 def _stated(claim):
     """The claim as a function that raises when it fails, or shows it in `usual`."""
 
@@ -93,6 +128,8 @@ def _stated(claim):
 
 
 def _show_unasserted(text, verdict, **facts):
+    if _battery is not None:
+        _battery.shown += 1
     settings = ", ".join(f"{name}={value!r}" for name, value in _elsewhere.items())
     said = f"○ {text}\n  {verdict}; not asserted at {settings}"
     record.emit(said, "unasserted", **facts)
@@ -100,9 +137,13 @@ def _show_unasserted(text, verdict, **facts):
 
 def _held(text, **facts):
     if _quiet:
+        if _battery is not None:
+            _battery.shown += 1
         return
     if _elsewhere:
         _show_unasserted(text, "holds here", held=True, **facts)
+    elif _battery is not None:
+        _battery.held.append((text, facts))
     else:
         record.emit(f"✓ {text}", "claim", **facts)
 

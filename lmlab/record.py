@@ -74,3 +74,8 @@ def read(notebook):
             if fact is not None:
                 facts.append({**fact, "cell": index})
     return facts
+
+
+def claims(facts):
+    """How many claims are among the facts of `read`, those in batteries included."""
+    return sum(fact.get("claims", 1) for fact in facts if fact["kind"] == "claim")
