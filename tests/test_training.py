@@ -845,6 +845,52 @@ def test_a_batch_that_two_processes_cannot_share_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+# --- On a GPU -------------------------------------------------------------------------
+
+no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@pytest.mark.gpu
+@no_gpu
+def test_a_gpu_trains_as_the_cpu_does():
+    ours, theirs = gpt(), gpt()
+    expected = fit(theirs, ragged, RECIPE, validation=TEXT[:60])
+    history = fit(ours, ragged, RECIPE, validation=TEXT[:60], device="cuda")
+    assert ours.final_norm.weight.device.type == "cuda"
+    for name in ("losses", "grad_norms", "validation_losses"):  # float64
+        assert getattr(history, name) == pytest.approx(
+            getattr(expected, name), rel=1e-9
+        )
+    torch.testing.assert_close(weights(ours).cpu(), weights(theirs), atol=1e-9, rtol=0)
+
+
+@pytest.mark.gpu
+@no_gpu
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_gpu_trains_in_half_precision(precision):
+    recipe = dataclasses.replace(RECIPE, precision=precision)
+    exact = fit(gpt(dtype=torch.float32), make_blocks(), RECIPE)
+    model = gpt(dtype=torch.float32)
+    rough = fit(model, make_blocks(), recipe, device="cuda")
+    assert model.final_norm.weight.dtype == torch.float32
+    assert rough.losses != exact.losses
+    assert rough.losses == pytest.approx(exact.losses, rel=0.02)
+
+
+@pytest.mark.gpu
+@no_gpu
+def test_a_gpu_resumes_and_leaves_the_callers_random_numbers_alone(tmp_path):
+    recipe = dataclasses.replace(RECIPE, checkpoint_every=2)
+    options = {"folder": tmp_path, "device": "cuda"}
+    state = torch.cuda.get_rng_state()
+    expected = fit(gpt(dropout=0.3), make_blocks(), recipe, device="cuda")
+    with pytest.raises(Stop):
+        fit(gpt(dropout=0.3), make_blocks(), recipe, **options, log=stop_at(5))
+    again = fit(gpt(dropout=0.3), make_blocks(), recipe, **options, resume=True)
+    assert again.losses == pytest.approx(expected.losses, rel=1e-9)
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
 # --- Bad input ------------------------------------------------------------------------
 
 
