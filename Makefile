@@ -39,7 +39,7 @@ notebooks: setup
 	@$(PY) -m lmlab.cli notebooks
 
 bench: setup
-	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
+	@for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do $(PY) $$script || exit 1; done
 
 setup:
 	@if [ "$$($(PY) -c '' 2>&1 && cat .venv/installed 2>&1)" != "$(KEY)" ]; then \
@@ -57,3 +57,9 @@ install:
 	@echo "$(KEY)" > .venv/installed
 
 .PHONY: help run test lab notebooks bench setup install
+
+# Eight minutes on a machine with an NVIDIA GPU; what it finds is in benchmarks/gpu.md.
+gpu: setup
+	@LMLAB_OFFLINE=1 $(PY) benchmarks/gpu.py
+
+.PHONY: gpu

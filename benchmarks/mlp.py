@@ -159,6 +159,9 @@ def torch(X, y, X_test, y_test):
 
 
 def keras_model(seed, optimizer, lr):
+    from lmlab import devices
+
+    devices.tensorflow()  # in the order that torch's CUDA builds need
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -190,8 +193,9 @@ def keras(X, y, X_test, y_test):
 
 def tf_function(X, y, X_test, y_test):
     """TensorFlow: a GradientTape step that gathers its batch, under tf.function."""
-    import tensorflow as tf
+    from lmlab import devices
 
+    tf = devices.tensorflow()
     X, y = tf.constant(X), tf.constant(y)
 
     def start(seed, batch_size, optimizer, lr):

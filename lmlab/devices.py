@@ -40,11 +40,16 @@ class Machine:
 
     def autocast(self):
         """A context in which torch computes in this machine's precision."""
-        import torch
+        return autocast(self.precision, self.device)
 
-        if self.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device, dtype=getattr(torch, self.precision))
+
+def autocast(precision, device="cpu"):
+    """A context in which torch computes in a precision of PRECISIONS on a device."""
+    import torch
+
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device, dtype=getattr(torch, precision))
 
 
 def start(seed, *, device="auto", precision="auto", threads=None):

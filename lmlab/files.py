@@ -78,6 +78,11 @@ def advice(folder, error):
     return "make room there"
 
 
+def unfinished(folder, suffix):
+    """What processes that were killed left in the folder of files with that suffix."""
+    return folder.glob(f".*{suffix}.*.part")  # as _renamed calls them
+
+
 @contextlib.contextmanager
 def _renamed(path):
     """A temporary name beside the path, which takes its place if all goes well."""
@@ -112,6 +117,12 @@ def write_tensors(path, tensors, metadata):
     path.chmod(mode)
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def publish_tensors(path, tensors, metadata):
+    """Publish {name: tensor} as a safetensors file; errors as in `publish`."""
+    with _renamed(given(path)) as partial:
+        write_tensors(partial, tensors, metadata)
 
 
 def apart(tensors):

@@ -1,12 +1,17 @@
-"""Facts that a lesson states, readable by people and by programs.
+"""What is found out on the way, readable by people and by programs.
 
-A claim, a metric or a device is shown as one line of text. In a notebook the same
-line carries the fact as output metadata, so an executed notebook is its own
-record: `read` gathers the facts from any .ipynb, whoever ran it.
+Facts that a lesson states: a claim, a metric or a device is shown as one line of text.
+In a notebook the same line carries the fact as output metadata, so an executed notebook
+is its own record: `read` gathers the facts from any .ipynb, whoever ran it.
+
+Events for TensorBoard: `curves` of a training, and what else `Events` can write.
 """
 
 import math
 import sys
+import time
+
+from lmlab.files import given
 
 KEY = "lmlab"
 
@@ -79,3 +84,61 @@ def read(notebook):
 def claims(facts):
     """How many claims are among the facts of `read`, those in batteries included."""
     return sum(fact.get("claims", 1) for fact in facts if fact["kind"] == "claim")
+
+
+# --- TensorBoard ----------------------------------------------------------------------
+
+
+class Events:
+    """TensorBoard's records, written to a file that is open for writing bytes.
+
+    The package's own protobufs: torch's writer would import TensorFlow, for seconds.
+    clock: a function that gives an event's time, in seconds since 1970.
+    """
+
+    def __init__(self, file, clock=time.time):
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._clock = event_pb2.Event, clock
+        self._file, self._records = file, RecordWriter(file)
+        self.write(file_version="brain.Event:2")
+
+    def write(self, **fields):
+        """Write one event, its fields as TensorBoard's protobuf Event has them."""
+        event = self._event(wall_time=self._clock(), **fields)
+        self._records.write(event.SerializeToString())
+        self._file.flush()  # TensorBoard can show it at once
+
+    def scalars(self, values, step):
+        """Write {tag: number} at a step."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        points = [Summary.Value(tag=k, simple_value=v) for k, v in values.items()]
+        self.write(step=step, summary=Summary(value=points))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+def curves(folder, step=0):
+    """Events in a new file of a run's folder: `with curves(folder) as events: …`.
+
+    step: the last one of a run that is resumed; of the later ones, which come again,
+    TensorBoard drops what an earlier process logged. Raises OSError.
+    """
+    from tensorboard.compat.proto.event_pb2 import SessionLog
+
+    folder = given(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A name that sorts after those that are there: so TensorBoard reads them.
+    number = len(list(folder.glob("events.out.tfevents.*")))
+    name = f"events.out.tfevents.{int(time.time()):010d}.{number:04d}.lmlab"
+    events = Events((folder / name).open("xb"))
+    if step:
+        started = SessionLog(status=SessionLog.START)
+        events.write(step=step + 1, session_log=started)
+    return events

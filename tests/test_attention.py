@@ -710,6 +710,7 @@ def test_from_torch_refuses_what_it_cannot_copy(options):
 # --- On an accelerator ----------------------------------------------------------------
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(devices.choose_device()[0] == "cpu", reason="no GPU here")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_on_a_gpu(precision):

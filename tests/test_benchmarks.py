@@ -1,15 +1,19 @@
 """Each benchmark runs to its end on tiny sizes; the figures are not looked at."""
 
+import importlib.util
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from test_cli import Course
 
 from lmlab.data import corpora
+from lmlab.models.gpt import GPT, Config
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -74,6 +78,26 @@ def test_mlp_names_the_contender_that_stops():
     done = run("mlp.py", "--data", "digits", "--images", "0", "--only", "floor")
     assert done.returncode == 1
     assert "lmlab stopped in epoch; for its message run" in done.stderr
+
+
+def test_mlp_loads_triton_before_tensorflow(tmp_path):
+    loaded = tmp_path / "loaded"
+    (tmp_path / "triton.py").write_text(
+        "import os, sys\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        f"open({str(loaded)!r}, 'a').write('first\\n')",
+        encoding="utf-8",
+    )
+    paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
+    done = run(
+        "mlp.py",
+        *("--data", "digits", "--images", "300", "--rounds", "1", "--threads", "1"),
+        *("--batch-sizes", "256", "--optimizers", "sgd", "--skip-accuracy"),
+        *("--only", "keras", "tf.function"),
+        PYTHONPATH=os.pathsep.join(filter(None, paths)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert loaded.read_text(encoding="utf-8") == "first\n" * 2
 
 
 def test_attention_measures_speed_and_memory():
@@ -240,3 +264,122 @@ def test_generation_measures_speed_lengths_and_perplexity():
     assert "| float32 | " in done.stdout
     assert "+0.000 %" in done.stdout
     assert not {"nan", "inf"} & set(re.findall(r"\w+", done.stdout))
+
+
+# --- On a GPU -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu():
+    spec = importlib.util.spec_from_file_location("gpu", BENCHMARKS / "gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LESSON = [
+    'device: str = "auto"\nprecision: str = "float32"',
+    "from lmlab import checks\nchecks.equal('on', device, 'cpu')",
+]
+
+
+def test_gpu_runs_on_a_cpu_at_toy_size(tmp_path):
+    course = Course(tmp_path, _01_tiny=LESSON)
+    done = run(
+        "gpu.py",
+        *("--device", "cpu", "--tiny", "--out", str(tmp_path / "page.md")),
+        *("--lessons", "01", "--tests", "tests/test_memory.py", "--budget", "280"),
+        LMLAB_NOTEBOOKS=str(course.notebooks),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert text in done.stdout
+    assert re.search(
+        r"the CPU, torch 2\.\S+, \d{4}-\d\d-\d\d; made by `make gpu`", text
+    )
+    assert re.search(r"Tests that need a GPU: 1 (skipped|passed), \d+ deselected", text)
+    for name in ("eager", "torch.compile"):
+        assert re.search(rf"\n\| {name} \| [\d,]+ \(2 rows\) \| unknown \|\n", text)
+    for batch in (1, 32):
+        assert re.search(rf"\n\| {batch} at a time \| [\d,]+ \|\n", text)
+    assert re.search(r"\n\| 01_tiny \| \d+ s \| \d+ s \|\n", text)
+    assert "left out" not in text
+
+
+def test_gpu_says_what_it_left_out(gpu, capsys):
+    class Arguments:
+        device, tiny, lessons, budget, tests = "cuda", True, ["01"], 0, []
+
+    found = gpu.measured(Arguments)
+    text = gpu.page(found, {"name": "NVIDIA H200", "torch": "2"}, Arguments)
+    assert text.count("left out: no time was left") == 1 + 2 + 2 + 2
+    assert gpu.failed(found) == []
+    found["lessons, cuda"] = {"01_tiny": ("failed", 2.0), "02_b": ("timed out", 9.0)}
+    found["training"] = {"rows": 4, "tokens per second": 2e5}
+    text = gpu.page(found, {"name": "NVIDIA H200", "torch": "2"}, Arguments)
+    assert "| 01_tiny | 2 s (failed) | left out" in text
+    assert gpu.failed(found) == ["01_tiny"]
+    assert re.search(r"\| eager \| 200,000 \(4 rows\) \| \d+\.\d% \|", text)
+
+
+def test_gpu_ends_a_part_that_takes_too_long(gpu):
+    waits = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(gpu.LeftOutError, match="not done after 1 s"):
+        gpu.limited(waits, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "teraflops"),
+    [
+        ("NVIDIA H200", 989),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A10", 125),
+        ("NVIDIA L40S", 362),
+    ],
+)
+def test_gpu_knows_the_peak_of_some(gpu, name, teraflops):
+    assert gpu.peak(name) == teraflops * 1e12
+
+
+@pytest.mark.parametrize(
+    "name", ["the CPU", "NVIDIA A10G", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "Tesla T4"]
+)
+def test_gpu_does_not_guess_the_peak_of_others(gpu, name):
+    assert gpu.peak(name) is None
+
+
+def test_gpu_counts_the_weights_that_the_model_has(gpu):
+    _, context, layers, _, width = gpu.TINY
+    model = GPT(Config(*gpu.TINY))
+    weights = model.num_parameters() - context * width  # without the positions
+    attention = 12 * layers * width * context
+    assert gpu.flops_per_token(gpu.TINY) == 6 * weights + attention
+    assert gpu.flops_per_token(gpu.GPT2) == pytest.approx(8.54e8, rel=0.01)
+
+
+def test_without_a_gpu_it_says_so_and_what_to_do(tmp_path):
+    page = tmp_path / "page.md"
+    done = run("gpu.py", "--out", str(page), CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert re.match(
+        r"torch \S+ (is built without CUDA: remove|.*finds no)", done.stderr
+    )
+    assert len(done.stderr.splitlines()) == 1
+    assert not page.exists()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_gpu_sets_up_first_and_make_bench_needs_no_gpu():
+    def says(target):
+        command = ["make", "-n", target, "PY=python"]
+        folder = BENCHMARKS.parent
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+    done = says("gpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index(".venv/installed") < done.stdout.index("gpu.py")
+    assert "benchmarks/mlp.py" in says("bench").stdout
+    assert "gpu.py" not in says("bench").stdout

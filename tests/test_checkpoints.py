@@ -338,8 +338,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
             assert (tensors["model.weight"] == about["step"]).all()
             assert about["step"] == int(path.stem[5:])
     # What was being written when the process died goes with the next save.
-    (tmp_path / checkpoints.PARTIAL).mkdir(exist_ok=True)
-    (tmp_path / checkpoints.PARTIAL / "step-9.safetensors").write_bytes(b"half")
+    (tmp_path / ".best.safetensors.12345.part").write_bytes(b"half")
     checkpoints.save(tmp_path, 99_999_999, TENSORS, {})
     assert all(path.suffix == ".safetensors" for path in tmp_path.iterdir())
 

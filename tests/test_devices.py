@@ -269,6 +269,7 @@ def test_threads_are_counted_from_one(number):
         threads.limit_threads(number)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not CUDA, reason="no CUDA GPU on this machine")
 def test_a_gpu_is_chosen_and_timed():
     machine = devices.start(0)

@@ -102,6 +102,7 @@ def test_an_error_in_a_notebook_ends_with_what_to_do():
     assert "memory" not in "\n".join(others.traceback)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
 def test_peak_memory_on_a_gpu():
     with memory.peak_memory("cuda") as peak:

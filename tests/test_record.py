@@ -1,5 +1,7 @@
 """Facts travel in the notebook itself, and can be read back from it."""
 
+import io
+
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -77,3 +79,22 @@ def test_a_bar_moves_when_someone_is_watching(capsys, monkeypatch, variable, val
     monkeypatch.setenv(variable, value)
     assert list(progress.bar(range(3), "epochs")) == [0, 1, 2]
     assert "epochs" in capsys.readouterr().err
+
+
+def test_events_hold_their_time_and_what_was_written():
+    """Read without the writer's help: length, its checksum, the event, its checksum."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    file, found = io.BytesIO(), []
+    events = record.Events(file, clock=lambda: 12.5)
+    events.scalars({"train/loss": 0.5, "lr": 2.0}, step=3)
+    data = file.getvalue()
+    while data:
+        size = 12 + int.from_bytes(data[:8], "little")
+        found.append(Event.FromString(data[12:size]))
+        data = data[size + 4 :]
+    version, points = found
+    assert version.file_version == "brain.Event:2"
+    assert (points.step, points.wall_time) == (3, 12.5)
+    values = [(x.tag, x.simple_value) for x in points.summary.value]
+    assert values == [("train/loss", 0.5), ("lr", 2.0)]

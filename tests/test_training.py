@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lmlab import devices
+from lmlab.errors import LmlabError
 from lmlab.models.gpt import GPT, Config
 from lmlab.models.wrappers import unwrapped
 from lmlab.training import (
@@ -300,7 +301,7 @@ def test_evaluation_cannot_train():
     assert [module.training for module in model.modules()] == modes
     assert torch.equal(weights(model), before)
     assert all((p.grad == 1).all() for p in model.parameters())
-    with pytest.raises(ValueError, match="vocabulary"):
+    with pytest.raises(ValueError, match="vocab_size"):
         evaluate(model, TEXT + 1000)
     assert [module.training for module in model.modules()] == modes
 
@@ -745,6 +746,11 @@ def test_a_validation_loss_that_is_no_number_stops_the_training(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_errors_are_of_one_family():
+    assert issubclass(TrainingError, LmlabError)
+    assert issubclass(CheckpointError, LmlabError)
+
+
 def test_resuming_needs_a_folder():
     with pytest.raises(ValueError, match="folder: resume=True"):
         fit(gpt(), make_blocks(), RECIPE, resume=True)
@@ -839,40 +845,94 @@ def test_a_batch_that_two_processes_cannot_share_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+# --- On a GPU -------------------------------------------------------------------------
+
+no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@pytest.mark.gpu
+@no_gpu
+def test_a_gpu_trains_as_the_cpu_does():
+    ours, theirs = gpt(), gpt()
+    expected = fit(theirs, ragged, RECIPE, validation=TEXT[:60])
+    history = fit(ours, ragged, RECIPE, validation=TEXT[:60], device="cuda")
+    assert ours.final_norm.weight.device.type == "cuda"
+    for name in ("losses", "grad_norms", "validation_losses"):  # float64
+        assert getattr(history, name) == pytest.approx(
+            getattr(expected, name), rel=1e-9
+        )
+    torch.testing.assert_close(weights(ours).cpu(), weights(theirs), atol=1e-9, rtol=0)
+
+
+@pytest.mark.gpu
+@no_gpu
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_gpu_trains_in_half_precision(precision):
+    recipe = dataclasses.replace(RECIPE, precision=precision)
+    exact = fit(gpt(dtype=torch.float32), make_blocks(), RECIPE)
+    model = gpt(dtype=torch.float32)
+    rough = fit(model, make_blocks(), recipe, device="cuda")
+    assert model.final_norm.weight.dtype == torch.float32
+    assert rough.losses != exact.losses
+    assert rough.losses == pytest.approx(exact.losses, rel=0.02)
+
+
+@pytest.mark.gpu
+@no_gpu
+def test_a_gpu_resumes_and_leaves_the_callers_random_numbers_alone(tmp_path):
+    recipe = dataclasses.replace(RECIPE, checkpoint_every=2)
+    options = {"folder": tmp_path, "device": "cuda"}
+    state = torch.cuda.get_rng_state()
+    expected = fit(gpt(dropout=0.3), make_blocks(), recipe, device="cuda")
+    with pytest.raises(Stop):
+        fit(gpt(dropout=0.3), make_blocks(), recipe, **options, log=stop_at(5))
+    again = fit(gpt(dropout=0.3), make_blocks(), recipe, **options, resume=True)
+    assert again.losses == pytest.approx(expected.losses, rel=1e-9)
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
 # --- Bad input ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("steps", 0, "steps: a whole number from 1 needed, got 0"),
+        ("steps", 0, "steps must be a whole number from 1, got 0"),
         ("steps", True, "steps"),
         ("steps", 2.5, "steps"),
-        ("lr", -1e-3, r"lr: a number > 0 needed, got -0\.001"),
+        ("lr", -1e-3, r"lr must be a number in \(0, inf\), got -0\.001"),
         ("lr", 0, "lr"),
         ("lr", math.nan, "lr"),
         ("lr", "0.1", "lr"),
-        ("min_lr", 0.2, "min_lr: 0 ≤ it ≤ lr"),
-        ("warmup", 1.5, "warmup: a fraction"),
-        ("warmup", 100, "warmup: a fraction"),
+        ("min_lr", 0.2, r"min_lr must be a number in \[0, 0\.01\], got 0\.2"),
+        ("warmup", 1.5, r"warmup must be a number in \[0, 1\]"),
+        ("warmup", 100, "warmup"),
         ("weight_decay", -1, "weight_decay"),
-        ("weight_decay", 1e3, "weight_decay: 0 ≤ lr × it < 1"),
-        ("betas", (0.9, 1.0), "betas"),
-        ("betas", 0.9, "betas"),
-        ("clip", 0, "clip: a number > 0, or None"),
+        ("weight_decay", 1e3, "weight_decay must be below 1 / lr, got 1000.0"),
+        ("betas", (0.9, 1.0), r"each of betas must be a number in \[0, 1\), got 1"),
+        ("betas", 0.9, "betas must be two numbers"),
+        ("clip", 0, "clip"),
         ("batch_size", 0, "batch_size"),
-        ("accumulate", 4, "accumulate: a divisor of batch_size 6"),
+        ("accumulate", 4, "accumulate must be a divisor of batch_size 6, got 4"),
         ("accumulate", 0, "accumulate"),
-        ("precision", "float8", "precision: auto or float32 or bfloat16 or float16"),
+        ("precision", "float8", "one of auto, float32, bfloat16, float16; got 'float8"),
         ("evaluate_every", 0, "evaluate_every"),
         ("checkpoint_every", -1, "checkpoint_every"),
         ("keep", 0, "keep"),
-        ("seed", -1, "seed"),
+        ("seed", -1, "seed must be a whole number from 0"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(field, value, said):
-    with pytest.raises(ValueError, match=said):
+    no_number = value in (True, 2.5, "0.1") or (field, value) == ("betas", 0.9)
+    with pytest.raises(TypeError if no_number else ValueError, match=said):
         dataclasses.replace(RECIPE, **{field: value})
+
+
+def test_numbers_of_numpy_make_the_same_recipe():
+    made = Recipe(np.int64(6), np.float64(1e-2), np.int32(6), betas=[0.9, 0.95])
+    assert made == Recipe(6, 1e-2, 6)
+    assert type(made.steps) is int  # a checkpoint's JSON holds no other
+    assert made.betas == (0.9, 0.95)
 
 
 def shapes(step):
@@ -893,7 +953,7 @@ counter = iter(range(100))
     [
         (lambda step: make_blocks(5)(step), "batch_size = 6 rows needed, got 5"),
         (shapes, r"batch of step 1: as many rows in each part needed, got \[6, 4\]"),
-        (beyond, "batch of step 3: targets must lie in 0 … 22"),
+        (beyond, "batch of step 3: targets must lie in 0 … 22, below .*vocab_size"),
         (lambda step: make_blocks()(step)[0], r"must be \(inputs, targets\)"),
         (lambda step: make_blocks()(next(counter)), "pure function of the step"),
         (lambda step: (make_blocks()(step)[0], torch.full((6, 7), -100)), "no target"),
@@ -915,8 +975,10 @@ def test_texts_that_cannot_be_cut_are_refused():
         blocks(np.ones((5, 5), int), 8, 2)
     with pytest.raises(ValueError, match="context"):
         blocks(TEXT, 0, 2)
-    with pytest.raises(ValueError, match="batch_size"):
+    with pytest.raises(TypeError, match="batch_size must be a whole number from 1"):
         blocks(TEXT, 8, True)
+    with pytest.raises(TypeError, match="seed"):
+        blocks(TEXT, 8, 2, seed=None)
     with pytest.raises(ValueError, match="too short: 1 tokens"):
         evaluate(gpt(), TEXT[:1])
     with pytest.raises(ValueError, match="one batch or more"):

@@ -214,6 +214,7 @@ def test_bfloat16_agrees_with_float32():
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_the_gpu_agrees_with_the_cpu(norm):

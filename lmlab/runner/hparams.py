@@ -1,12 +1,12 @@
 """A sweep for TensorBoard: its table of hyperparameters and metrics (HParams).
 
-TensorBoard's own protobufs, written as its own files of events, without TensorFlow.
 `tensorboard --logdir <sweep>/tensorboard` shows them; one run is one folder there.
 """
 
 import io
 
 from lmlab.files import publish
+from lmlab.record import Events
 
 FILE = "events.out.tfevents.0.lmlab"  # TensorBoard looks for such names
 
@@ -90,13 +90,8 @@ def _plugin(tag, data):
 
 
 def _write(path, when, values):
-    from tensorboard.compat.proto import event_pb2, summary_pb2
-    from tensorboard.summary.writer.record_writer import RecordWriter
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
     data = io.BytesIO()
-    records = RecordWriter(data)
-    version = event_pb2.Event(wall_time=when, file_version="brain.Event:2")
-    summary = summary_pb2.Summary(value=values)
-    for event in (version, event_pb2.Event(wall_time=when, summary=summary)):
-        records.write(event.SerializeToString())
+    Events(data, lambda: when).write(summary=Summary(value=values))
     publish(path, data.getvalue())

@@ -5,19 +5,16 @@
     history = fit(model, batches, recipe, validation=held_out, folder="out")
 
 Any module with `loss(inputs, targets)` can be trained: the mean over the targets that
-are not −100. `loop` holds `fit`; what it is made of stands beside it, one by one:
-`recipe` (what to do, and what was done), `batches`, `updates` (AdamW, clipping,
-accumulation, precision), `evaluation`, `journal` (the bar and TensorBoard),
-`checkpoints` (exact resume) and `distributed` (torchrun; a script of your own calls its
-`leave()` last).
+are not −100. `loop` holds `fit`, the Recipe that it is given and the History that it
+returns; beside it stand `batches`, `updates` (AdamW, clipping, accumulation, precision;
+and evaluation, without an update), `checkpoints` (exact resume) and `distributed`
+(torchrun; a script of your own calls its `leave()` last).
 """
 
 from lmlab.training.batches import blocks, windows
 from lmlab.training.checkpoints import CheckpointError
-from lmlab.training.evaluation import evaluate
-from lmlab.training.loop import TrainingError, fit
-from lmlab.training.recipe import History, Recipe
-from lmlab.training.updates import parameter_groups
+from lmlab.training.loop import History, Recipe, TrainingError, fit
+from lmlab.training.updates import evaluate, parameter_groups
 
 __all__ = [
     "CheckpointError",

@@ -13,27 +13,22 @@ directory. Settings of torchrun: https://docs.pytorch.org/docs/elastic
 import argparse
 import sys
 
+from lmlab.errors import LmlabError
 from lmlab.files import given
 
-SIZES = ("layers", "heads", "width", "context")
+SHAPE = {"layers": 4, "heads": 4, "width": 128, "context": 128}
 
 
 def main(arguments=None):
     """Run the command; exits with 2 for input that cannot be used, 1 when it fails."""
     options = _parser().parse_args(arguments)
-    from lmlab.data import DataError
-    from lmlab.models.pretrained import WeightsError
     from lmlab.training import TrainingError
-    from lmlab.training.checkpoints import CheckpointError
 
     try:
         train(options)
-    except (ValueError, OSError, CheckpointError, DataError, WeightsError) as error:
+    except (ValueError, OSError, LmlabError) as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
-    except TrainingError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(1 if isinstance(error, TrainingError) else 2)
 
 
 def train(options):
@@ -55,8 +50,11 @@ def train(options):
     ids = [token_ids(tokenizer, part) for part in (text.train, text.validation)]
     config = Config(
         vocabulary=tokenizer.vocab_size,
+        context=options.context,
+        layers=options.layers,
+        heads=options.heads,
+        width=options.width,
         dropout=options.dropout,
-        **{name: getattr(options, name) for name in SIZES},
     )
     devices.seed_everything(options.seed)
     model = GPT(config)
@@ -158,7 +156,7 @@ def _parser():
     add("--folder", required=True, help="for all that is written; resumed if in use")
     add("--tokenizer", default="1000", help="characters, a vocabulary size, a folder")
     add("--weights", help="to begin with: a checkpoint, or a folder for its newest")
-    for name, value in zip(SIZES, (4, 4, 128, 128)):
+    for name, value in SHAPE.items():
         add(f"--{name}", type=int, default=value)
     add("--dropout", type=float, default=0.0)
     add("--steps", type=int, default=1000)

@@ -1,9 +1,12 @@
 """Batches of a long text: pure functions of the step, or all of it in order."""
 
+import hashlib
+
 import numpy as np
 import torch
 
-IGNORED = -100  # a target that does not count
+from lmlab.arguments import whole
+from lmlab.models.gpt import IGNORED
 
 
 def blocks(ids, context, batch_size, seed=0):
@@ -15,8 +18,8 @@ def blocks(ids, context, batch_size, seed=0):
     it would have seen.
     Raises ValueError when the text is shorter than a block and its last target.
     """
-    ids, context = _text(ids, context), _count("context", context)
-    batch_size = _count("batch_size", batch_size)
+    context, batch_size = whole("context", context), whole("batch_size", batch_size)
+    seed, ids = whole("seed", seed, 0), _text(ids, context)
     views = np.lib.stride_tricks.sliding_window_view(ids, context + 1)
 
     def batch(step):
@@ -36,8 +39,8 @@ def windows(ids, context, batch_size=32):
     with targets that do not count.
     Raises ValueError for a text of fewer than two tokens.
     """
-    ids, context = _text(ids, 1), _count("context", context)
-    batch_size = _count("batch_size", batch_size)
+    context, batch_size = whole("context", context), whole("batch_size", batch_size)
+    ids = _text(ids, 1)
     rows = -(-(len(ids) - 1) // context)
     inputs = np.zeros(rows * context, np.int64)
     targets = np.full(rows * context, IGNORED, np.int64)
@@ -46,44 +49,59 @@ def windows(ids, context, batch_size=32):
     return list(zip(*(x.split(batch_size) for x in pair)))
 
 
+def in_order(data, context, batch_size):
+    """Batches for an evaluation: those that the user gave, or windows of their ids."""
+    if isinstance(data, list | tuple) and len(data) == 0:
+        raise ValueError("validation: one batch or more needed, got none")
+    if not isinstance(data, list | tuple) or not isinstance(data[0], list | tuple):
+        if context is None:
+            raise ValueError("context: how long are the blocks to cut the ids into?")
+        return windows(data, context, batch_size)
+    return data
+
+
 def counted(targets):
     """How many targets count: an int."""
     return int((targets != IGNORED).sum())
 
 
-def check(batch, rows, vocabulary, where):
+def digest(batches):
+    """A hash of all numbers in some batches, with their shapes and dtypes."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in (torch.as_tensor(part) for batch in batches for part in batch):
+        found.update(f"{tuple(part.shape)} {part.dtype}".encode())
+        part = part.detach().cpu().contiguous()  # it may be a view
+        found.update(part.view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def check(batch, rows, vocab_size, where):
     """The batch as a tuple of tensors, or a ValueError that says what is wrong.
 
-    rows: how many it must have, None for any; vocabulary: ids lie below it, None where
+    rows: how many it must have, None for any; vocab_size: ids lie below it, None where
     the model does not say.
     """
     if not isinstance(batch, tuple | list) or len(batch) < 2:
         raise ValueError(f"{where} must be (inputs, targets), got {type(batch)}")
     batch = tuple(torch.as_tensor(x) for x in batch)
-    inputs, targets = batch[:2]
     sizes = [len(x) if x.ndim else None for x in batch]
     if len(set(sizes)) > 1 or not sizes[0]:
         raise ValueError(f"{where}: as many rows in each part needed, got {sizes}")
     if rows is not None and sizes[0] != rows:
         raise ValueError(f"{where}: batch_size = {rows} rows needed, got {sizes[0]}")
-    for name, ids in {"inputs": inputs, "targets": targets}.items():
-        if ids.is_floating_point() or ids.dtype == torch.bool:
+    for name, ids in zip(("inputs", "targets"), batch):
+        if vocab_size is None or ids.is_floating_point() or ids.dtype == torch.bool:
             continue  # not ids; the model knows what it takes
-        _in_vocabulary(ids, vocabulary, name == "targets", f"{where}: {name}")
+        low, high = (int(x) for x in ids.aminmax())
+        if low < 0 and name == "targets":
+            low = int(ids.masked_fill(ids == IGNORED, 0).min())
+        if low < 0 or high >= vocab_size:
+            raise ValueError(
+                f"{where}: {name} must lie in 0 … {vocab_size - 1}, below the model's "
+                f"vocab_size; got {low if low < 0 else high}. Did another tokenizer "
+                "make them?"
+            )
     return batch
-
-
-def _in_vocabulary(ids, vocabulary, may_ignore, what):
-    if vocabulary is None:
-        return
-    low, high = (int(x) for x in ids.aminmax())
-    if low < 0 and may_ignore:
-        low = int(ids.masked_fill(ids == IGNORED, 0).min())
-    if low < 0 or high >= vocabulary:
-        raise ValueError(
-            f"{what} must lie in 0 … {vocabulary - 1}, the model's vocabulary; "
-            f"got {low if low < 0 else high}. Did another tokenizer make them?"
-        )
 
 
 def _text(ids, context):
@@ -99,10 +117,3 @@ def _text(ids, context):
             f"its last target needs {context + 1}; use a longer text or less context"
         )
     return ids
-
-
-def _count(name, value):
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-    return int(value)

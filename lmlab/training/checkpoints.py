@@ -2,31 +2,31 @@
 
 A checkpoint is one safetensors file, `step-00000120.safetensors`: tensors, and a JSON
 text that says what they belong to. Loading one runs no code (a pickle can run any).
-It is written in a folder beside, flushed to the disk, and renamed: whoever kills the
+It is written under another name, flushed to the disk, and renamed: whoever kills the
 process, or fills the disk, at whatever moment, finds the last good one untouched.
 """
 
 import json
-import os
-import shutil
 
 import torch
 
 from lmlab import files
+from lmlab.errors import LmlabError
 from lmlab.models.wrappers import plain_name, unwrapped
 
 SUFFIX = ".safetensors"
-PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
 FORMAT = 1
 NUMBERS = {"int": torch.int64, "float": torch.float64, "bool": torch.bool}
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(LmlabError):
     """A checkpoint cannot be written, read or used; the message says what to do."""
 
 
 def save(folder, step, tensors, about, *, keep=2):
     """Write the checkpoint of a step, then remove all but the newest `keep`.
+
+    What a killed process left half written in the folder goes, too.
 
     folder: a path, or a file open for writing (io.BytesIO), which takes this one
     checkpoint. tensors: {name: tensor}; about: what JSON can hold. Returns the path, or
@@ -37,7 +37,7 @@ def save(folder, step, tensors, about, *, keep=2):
         return write(folder, tensors, about)
     path = files.given(folder) / f"step-{step:08d}{SUFFIX}"
     write(path, tensors, about)
-    for old in found(folder)[:-keep]:
+    for old in [*found(folder)[:-keep], *files.unfinished(path.parent, SUFFIX)]:
         old.unlink()
     return path
 
@@ -59,15 +59,10 @@ def write(path, tensors, about):
         path.write(as_bytes(files.apart(tensors), metadata=metadata))
         return path
     path = files.given(path)
-    partial = path.parent / PARTIAL
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        files.write_tensors(partial / path.name, tensors, metadata)
-        os.replace(partial / path.name, path)
+        files.publish_tensors(path, tensors, metadata)
     except OSError as error:
         raise CheckpointError(_unwritten(path, error)) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return path
 
 
@@ -143,9 +138,9 @@ def model_tensors(model):
     """{"model.<name>": tensor}: parameters and buffers; those that are one memory once.
 
     Names are those of the module inside, if something is wrapped around it, and of its
-    parts as if none were compiled. What is
-    one number in memory comes once as well: a buffer that was expanded, as it was
-    before. The tensors are the model's own: who writes into them changes it.
+    parts as if none were compiled. What is one number in memory comes once as well: a
+    buffer that was expanded, as it was before. The tensors are the model's own: who
+    writes into them changes it.
     """
     tensors, seen = {}, set()
     for name, tensor in unwrapped(model).state_dict(keep_vars=True).items():

@@ -42,7 +42,7 @@ class Ranks:
         each = rows // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
-    def sum_(self, tensors):
+    def all_reduce(self, tensors):
         """Replace each tensor by its sum over all ranks, in place."""
         if self.size == 1:
             return
@@ -56,29 +56,18 @@ class Ranks:
             for tensor, part in zip(bucket, parts):
                 tensor.copy_(part.view_as(tensor))
 
-    def sum(self, *numbers):
-        """The numbers, each summed over all ranks."""
-        if self.size == 1:
-            return numbers
-        values = [None] * self.size
-        dist.all_gather_object(values, numbers)
-        return tuple(map(sum, zip(*values)))
+    def all_gather(self, value):
+        """A list of what each rank passes here, rank 0's first."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
 
-    def copy_from_first_(self, tensors):
+    def broadcast(self, tensors):
         """Replace each tensor by rank 0's, in place."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
-
-    def agree(self, what, value):
-        """Raise ValueError unless the value is the same on all ranks."""
-        if self.size == 1:
-            return
-        values = [None] * self.size
-        dist.all_gather_object(values, value)
-        others = [rank for rank, other in enumerate(values) if other != values[0]]
-        if others:
-            raise ValueError(f"{what} differs between rank 0 and rank {others[0]}")
 
 
 ALONE = Ranks()

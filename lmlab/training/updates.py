@@ -1,11 +1,16 @@
-"""One update of the weights: gradients of a batch, clipping, AdamW."""
+"""What is done with a batch: an update of the weights, or a measurement without one."""
+
+import contextlib
+import math
+from functools import partial
 
 import numpy as np
 import torch
 
 from lmlab import devices
-from lmlab.training.batches import counted
-from lmlab.training.evaluation import autocast_for
+from lmlab.models.wrappers import unwrapped
+from lmlab.training.batches import check, counted, in_order
+from lmlab.training.distributed import ALONE
 
 
 def parameter_groups(model, weight_decay):
@@ -32,8 +37,9 @@ class Updates:
     def __init__(self, model, recipe, device, ranks):
         self.model, self.recipe, self.device, self.ranks = model, recipe, device, ranks
         ranks.share(recipe.batch_size // recipe.accumulate, "batch_size / accumulate")
-        self.autocast = autocast_for(recipe.precision, device)
-        half = devices.choose_precision(recipe.precision, device.type)[0] == "float16"
+        precision, _ = devices.choose_precision(recipe.precision, device.type)
+        self.autocast = partial(devices.autocast, precision, device.type)
+        half = precision == "float16"
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(model, recipe.weight_decay),
@@ -47,7 +53,7 @@ class Updates:
     def loss(self, batch, step):
         """(loss, gradient norm) of the whole batch; the gradients are left in place.
 
-        Both are floats. Call `apply` next, or `forget`.
+        Both are floats. Call `apply` next, or `zero_grad`.
         """
         tokens = counted(batch[1])
         if not tokens:
@@ -55,7 +61,7 @@ class Updates:
         _seed(self.recipe.seed, step, self.ranks.rank, self.device)
         loss = self._backward(batch, tokens)
         gradients = [p.grad for p in self.trained]
-        self.ranks.sum_([*gradients, loss])
+        self.ranks.all_reduce([*gradients, loss])
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         return tuple(torch.stack([loss, norm.to(loss)]).tolist())  # a GPU waits once
@@ -92,9 +98,9 @@ class Updates:
             group["lr"] = rate
         self.scaler.step(self.optimizer)  # float16: not if a gradient overflowed
         self.scaler.update()
-        self.forget()
+        self.zero_grad()
 
-    def forget(self):
+    def zero_grad(self):
         """Drop the gradients."""
         self.optimizer.zero_grad()
 
@@ -105,3 +111,77 @@ def _seed(seed, step, rank, device):
     torch.default_generator.manual_seed(int(words[0]))
     if device.type != "cpu":  # torch.manual_seed asks for every kind of device: 80 µs
         getattr(torch, device.type).manual_seed(int(words[0]))
+
+
+# --- Without an update; why that needs care is in lesson 08 ---------------------------
+
+
+def evaluate(model, data, *, context=None, batch_size=32, precision="float32"):
+    """The mean loss over all counted targets of the data: nats per token, a float.
+
+    data: a row of ids (N,), which is cut into blocks of `context` (by default the
+    model's), `batch_size` at a time; or a list of (inputs, targets).
+    Nothing is trained: no gradients, dropout off, the modes of all parts restored, and
+    torch's random numbers are as if nothing had been drawn.
+    Raises ValueError for data that cannot be measured, and an unknown precision.
+    """
+    model = unwrapped(model)
+    device = next(model.parameters()).device
+    precision, _ = devices.choose_precision(precision, device.type)
+    batches = in_order(data, context or of_config(model, "context"), batch_size)
+    autocast = partial(devices.autocast, precision, device.type)
+    return measure(model, batches, autocast, device)
+
+
+@torch.no_grad()
+def measure(model, batches, autocast, device, ranks=ALONE):
+    """The loss as in `evaluate`, of batches, each measured by one of the ranks."""
+    vocab_size = of_config(model, VOCAB_SIZE)
+    nats, tokens = [0.0], 0
+    with fork_rng(device), modes_kept(model):
+        model.eval()
+        for number in range(ranks.rank, len(batches), ranks.size):
+            where = f"validation batch {number}"
+            batch = check(batches[number], None, vocab_size, where)
+            count = counted(batch[1])
+            if count:
+                with autocast():
+                    loss = model.loss(*devices.to_device(batch, device))
+                nats.append(float(loss) * count)
+                tokens += count
+    nats, tokens = map(sum, zip(*ranks.all_gather((math.fsum(nats), tokens))))
+    if not tokens:
+        raise ValueError("validation: no target counts, all are −100")
+    return nats / tokens
+
+
+@contextlib.contextmanager
+def fork_rng(device):
+    """Leave torch's generators, on the CPU and this device, as they were."""
+    kind = None if device.type == "cpu" else getattr(torch, device.type)
+    before = kind.get_rng_state() if kind else None
+    with torch.random.fork_rng(devices=[]):  # the CPU's
+        try:
+            yield
+        finally:
+            if kind:
+                kind.set_rng_state(before)
+
+
+@contextlib.contextmanager
+def modes_kept(model):
+    """Leave each part of the model in training mode, or not, as it was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+VOCAB_SIZE = "vocabulary"  # what a GPT's Config calls it
+
+
+def of_config(model, name):
+    """What the model's config says under this name; None where it does not."""
+    return getattr(getattr(model, "config", None), name, None)
