@@ -18,10 +18,11 @@ import math
 
 import numpy as np
 
-from lmlab import record
+from lmlab import parameters, record
+from lmlab.errors import LmlabError
 
 
-class ClaimError(AssertionError):
+class ClaimError(LmlabError, AssertionError):
     """A claim that does not hold."""
 
     def __init__(self, text, message):
@@ -50,17 +51,23 @@ class usual:
     differs: it does not count as a claim, and nothing stops.
     """
 
-    def __init__(self, here, settings, *profiles):
-        """Compare the parameters, here["lr"] and its like, with the settings.
+    def __init__(self, settings, *profiles):
+        """Compare the user's parameters, the notebook's variables, with the settings.
 
-        here: {name: value}, a notebook's globals(). settings: the lesson's defaults
-        of the parameters that its numbers depend on; profiles: what other sets of
-        parameters, at which the claims were measured too, change in them.
-        Raises KeyError for a name that `here` lacks, ValueError for no settings, or a
-        profile with a name that they lack.
+        settings: {name: value}, the lesson's defaults of the parameters that its
+        numbers depend on; profiles: what other sets of parameters, at which the claims
+        were measured too, change in them.
+        Raises ValueError for no settings, or a profile with a name that they lack;
+        ParameterError, which is one, for parameters that were never given a value.
         """
         if not settings or any(set(profile) - set(settings) for profile in profiles):
             raise ValueError("usual() needs settings, and profiles of the same names")
+        here = parameters.namespace()
+        if missing := [name for name in settings if name not in here]:
+            raise parameters.ParameterError(
+                f"not defined: {', '.join(missing)}. Run the cell of parameters first, "
+                "at the top of the lesson."
+            )
         every = [settings, *({**settings, **profile} for profile in profiles)]
         differ = [[n for n in own if here[n] != own[n]] for own in every]
         self.other = {name: here[name] for name in min(differ, key=len)}

@@ -50,14 +50,18 @@ class Machine:
 def start(seed, *, device="auto", precision="auto", threads=None):
     """Choose device and precision, seed everything, and show what was chosen and why.
 
+    The parameters that the notebook or the script declares are checked first, against
+    the types and ranges in their comments (lmlab.parameters).
     device: auto, cuda, mps or cpu; precision: auto, float32, bfloat16 or float16;
     threads: how many a matrix product may use, None for as many as the machine lets.
     Returns a Machine. Raises ValueError when the choice is not one of these, or
-    names a device that this machine does not have.
+    names a device that this machine does not have; ParameterError, which is one, too,
+    for a parameter of another type or out of its range.
     """
-    from lmlab import memory, record
+    from lmlab import memory, parameters, record
     from lmlab.threads import limit_threads, thread_count
 
+    parameters.check_declared()
     if threads is not None:
         limit_threads(threads)
 
