@@ -257,3 +257,30 @@ def test_without_a_source_nothing_is_checked():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+START = 'from lmlab import devices\n_ = devices.start(0, device="cpu", threads=1)'
+
+
+def executed(path, given):
+    """The outputs' text of a notebook of CELL and START, run by papermill alone."""
+    import nbformat
+    import papermill
+
+    new = nbformat.v4
+    cell = new.new_code_cell(CELL, metadata={"tags": ["parameters"]})
+    cells = [cell, new.new_code_cell(START), new.new_code_cell("print('went on')")]
+    language = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new.new_notebook(cells=cells, metadata={"kernelspec": language})
+    nbformat.write(notebook, path)
+    try:
+        papermill.execute_notebook(path, path, given, progress_bar=False)
+    except papermill.PapermillExecutionError as error:
+        return str(error)
+    return str(nbformat.read(path, as_version=4).cells)
+
+
+def test_in_a_kernel_the_start_line_says_what_lmlab_run_says(tmp_path):
+    assert "went on" in executed(tmp_path / "good.ipynb", {"steps": 1})
+    said = executed(tmp_path / "wrong.ipynb", {"steps": 0})
+    assert "ParameterError: steps must be a whole number from 1, got 0" in said
