@@ -19,6 +19,7 @@ import math
 import numpy as np
 
 from lmlab import parameters, record
+from lmlab.arguments import number
 from lmlab.errors import LmlabError
 
 
@@ -180,7 +181,7 @@ def close(text, actual, expected, *, atol=0.0, rtol=0.0, hint=""):
     hint: the likely cause, shown when the claim fails.
     """
     a, b = _array(actual), _array(expected)
-    _refuse_idle(text, a, atol, rtol)
+    _refuse_idle(text, a, atol=atol, rtol=rtol)
     if b.shape not in (a.shape, ()):
         _fail(text, f"expected shape {b.shape}, got {a.shape}", hint=hint)
     wide = np.complex128 if np.iscomplexobj(a) or np.iscomplexobj(b) else np.float64
@@ -207,11 +208,11 @@ def _place(at):
     return f" at {list(at)}" if at else ""
 
 
-def _refuse_idle(text, a, *tolerances):
+def _refuse_idle(text, a, **tolerances):
     if a.size == 0:
         raise ValueError(f"close({text!r}) has nothing to compare: shape {a.shape}")
-    if not all(0 <= t < math.inf for t in tolerances):
-        raise ValueError(f"close({text!r}) needs finite tolerances ≥ 0: {tolerances}")
+    for name, tolerance in tolerances.items():
+        number(f"{name} of close({text!r})", tolerance, "[0, inf)")
 
 
 @_stated
