@@ -72,7 +72,7 @@ def start(seed, *, device="auto", precision="auto", threads=None):
     seed_everything(seed)
     memory.explain_errors()
     machine = Machine(
-        device, device_reason, precision, precision_reason, thread_count(), seed
+        device, device_reason, precision, precision_reason, thread_count(), int(seed)
     )
     record.emit(
         str(machine),
@@ -80,7 +80,7 @@ def start(seed, *, device="auto", precision="auto", threads=None):
         device=device,
         precision=precision,
         threads=machine.threads,
-        seed=seed,
+        seed=machine.seed,
     )
     return machine
 

@@ -13,7 +13,8 @@ is no int. The range is the end of the comment, or all of it:
     one of "cpu", "cuda" (a GPU), "mps"  for a str; a remark stands in brackets
 
 What stands before it ends in a comma, a semicolon or a colon. A list's range is that
-of each item; a str without choices is any text, such as a path.
+of each item; a str without choices is any text, such as a path. How one parameter
+bounds another is said in the help, and checked where the lesson uses the two.
 
 `lmlab run` reads the declarations from the notebook. In the notebook itself
 `devices.start` does, by `check_declared`: from the cells that were run.
@@ -51,7 +52,7 @@ _MEANT = re.compile(
 
 
 class ParameterError(LmlabError, ValueError):
-    """A parameter's value that is of another type or out of its range."""
+    """A value of another type or out of its range, or a range that cannot be read."""
 
 
 @dataclass(frozen=True)
