@@ -24,6 +24,7 @@ __all__ = [
     "mlp",
     "models",
     "optimizers",
+    "parameters",
     "progress",
     "record",
     "runner",

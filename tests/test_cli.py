@@ -530,7 +530,7 @@ class TestBadInput:
             ),
             (
                 ["run", "0", "-p", "seed=three"],
-                "The parameter 'seed' is a whole number",
+                "seed must be a whole number",
             ),
             (["run", "0", "-p", "seed=three"], "  lr: float = 0.1"),
             (

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from lmlab import record
+from lmlab import parameters, record
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
@@ -148,6 +149,41 @@ def test_what_does_not_fit_into_an_evening_is_noticed():
     assert [said.split()[0] for said in longer_than_an_evening(long)] == [
         "71", "3201", "2201", "a", "first", "no"
     ]  # fmt: skip
+
+
+def declared(path):
+    """The lesson's parameters, by name; a range that cannot be read is an error."""
+    (cell,) = [c for c in code_cells(load(path)) if "parameters" in tags(c)]
+    return parameters.declarations(cell.source)
+
+
+@each_lesson
+def test_numbers_declare_a_range_and_the_profiles_lie_in_it(path):
+    found = declared(path)
+    (cell,) = [c for c in code_cells(load(path)) if "parameters" in tags(c)]
+    lines = [ln for ln in cell.source.splitlines() if not ln.startswith("#")]
+    assert len(found) == len(lines)
+    without = [name for name, p in found.items() if p.range is None]
+    assert [n for n in without if found[n].scalar in ("int", "float")] == []
+    full = yaml.safe_load((ROOT / "notebooks" / "full.yaml").read_text("utf-8"))
+    for profile in ({}, full.get(path.stem, {})):
+        values = {name: p.default for name, p in found.items()} | profile
+        for name, value in values.items():
+            assert parameters.check(found[name], value) == value
+
+
+@each_notebook
+def test_no_cell_looks_into_its_own_globals(path):
+    assert [c.source for c in code_cells(load(path)) if "globals()" in c.source] == []
+
+
+@each_lesson
+def test_the_running_lesson_is_checked_at_its_start(path):
+    """In one cell, before which there are only the parameters and the imports."""
+    cells = code_cells(load(path))
+    (at,) = [i for i, c in enumerate(cells) if "devices.start(seed" in c.source]
+    assert "parameters" in tags(cells[0])
+    assert at <= 2
 
 
 @each_lesson

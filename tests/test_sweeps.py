@@ -94,10 +94,10 @@ class TestGrid:
         ("assignments", "message"),
         [
             (["lrr=1"], "There is no parameter 'lrr'. Did you mean 'lr'"),
-            (["lr=0.1,fast"], "The parameter 'lr' is a finite number (float), not 'fa"),
-            (["seed=0,1.0"], "The parameter 'seed' is a whole number (int), not '1.0'"),
+            (["lr=0.1,fast"], "lr must be a finite number, got 'fast'"),
+            (["seed=0,1.0"], "seed must be a whole number, got '1.0'"),
             (["seed=0,one"], "  seed: int = 0  # the seed"),
-            (["fast=0,1"], "The parameter 'fast' is true or false"),
+            (["fast=0,1"], "fast must be true or false, got '0'"),
             (["lr="], "The parameter 'lr' has no values: -p lr=A,B,C"),
             (["optimizer="], "The parameter 'optimizer' has no values"),
             (["lr=0.1,,0.2"], "The parameter 'lr' has an empty value in '0.1,,0.2'"),

@@ -985,7 +985,7 @@ def test_texts_that_cannot_be_cut_are_refused():
         evaluate(gpt(), [])
     with pytest.raises(ValueError, match="no target counts"):
         evaluate(gpt(), [(torch.zeros(1, 3).long(), torch.full((1, 3), -100))])
-    with pytest.raises(ValueError, match="unknown precision"):
+    with pytest.raises(ValueError, match="precision must be one of"):
         evaluate(gpt(), TEXT, precision="float8")
     with pytest.raises(ValueError, match="float16 on a CPU"):
         fit(gpt(), make_blocks(), dataclasses.replace(RECIPE, precision="float16"))
