@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import progress
+from lmlab.errors import LmlabError
 from lmlab.files import checkout
 
 ATTEMPTS = 3  # per source, when a server is busy or a download is cut
@@ -38,7 +39,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 NETWORK = "the network"  # what an error names in the place of a server
 
 
-class DataError(RuntimeError):
+class DataError(LmlabError):
     """A data set cannot be had; the message says why, and what to do.
 
     tried: (place, reason) of each source that did not deliver.
