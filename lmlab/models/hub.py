@@ -61,12 +61,19 @@ def files(name, revision=None):
     Raises WeightsError, which lists what was tried and says what to do; ValueError for
     a name or a revision that is none.
     """
-    model, tried = _Model(name, revision), []
-    found = model.pinned_files(tried) if model.pinned else model.any_files(tried)
-    missing = [file for file, path in found.items() if path is None]
-    if missing:
-        raise WeightsError(model.failed(missing[0], tried))
-    return found
+    model = _Model(name, revision)
+    if model.pinned is None:
+        found = model.from_hub((CONFIG, INDEX, "model*.safetensors", *TOKENIZER))
+        for group in ((CONFIG,), (WEIGHTS, INDEX), ("tokenizer.json", "vocab.json")):
+            if not found.keys() & set(group):
+                raise WeightsError(
+                    f"{model.repository} has no {group[0]} at {model.commit}"
+                )
+        return found
+    names = dict.fromkeys(file.name for file in model.pinned.files)
+    found = {name: model.kept(name) for name in names}
+    missing = [name for name, path in found.items() if path is None]
+    return found | (model.from_hub(missing) if missing else {})
 
 
 def shards_of(index):
@@ -111,18 +118,10 @@ class _Model:
             )
         self.name, self.repository, self.commit = name, repository, commit
         self.pinned = pinned if pinned and commit == pinned.commit else None
+        self.place, self.tried = f"{endpoint()}/{repository}", []
+        self.off = _switched_off()
 
-    def pinned_files(self, tried):
-        """{name: path} of the pinned files; None for a path that could not be had."""
-        names = dict.fromkeys(file.name for file in self.pinned.files)
-        found = {name: self._kept(name, tried) for name in names}
-        missing = [name for name, path in found.items() if path is None]
-        folder = self._download(missing, tried) if missing else None
-        if folder is not None:
-            found |= {name: self._checked(folder / name, tried) for name in missing}
-        return found
-
-    def _kept(self, name, tried):
+    def kept(self, name):
         """The path of a pinned file in either cache, or from the mirror, or None."""
         from huggingface_hub import constants, try_to_load_from_cache
 
@@ -134,34 +133,36 @@ class _Model:
                 if isinstance(path, str):
                     if self._whole(Path(path)):
                         return Path(path)
-                    tried.append(_damaged(path))
+                    self.tried.append(_damaged(path))
         try:
             path, reasons = downloads.find(self.name, self.pinned.accepted(name))
         except DataError as error:  # it came, and there is no room
             raise WeightsError(str(error)) from error
         # Whether the network may be asked is the Hub's turn to say.
-        tried += [each for each in reasons if each[0] != downloads.NETWORK]
+        self.tried += [each for each in reasons if each[0] != downloads.NETWORK]
         return path
 
-    def any_files(self, tried):
-        """{name: path} of the files of use in a repository; None for one that lacks."""
-        wanted = (CONFIG, INDEX, "model*.safetensors", *TOKENIZER)
-        folder = self._download(wanted, tried, cached=True)
-        if folder is None:
-            return {CONFIG: None}
-        paths = [path for name in wanted for path in folder.glob(name)]
+    def from_hub(self, names, again=False):
+        """{name: path} of the repository's files of these names or patterns, whole.
+
+        What is in Hugging Face's cache is taken from there, unless again is True.
+        Raises WeightsError where one cannot be had, or is not what it should be.
+        """
+        folder = self._download(names, again)
+        paths = [path for name in names for path in folder.glob(name)]
         damaged = [path for path in paths if not self._whole(path)]
-        if damaged:
-            tried += map(_damaged, damaged)
-            if self._download([path.name for path in damaged], tried) is None:
-                return {damaged[0].name: None}
-        found = {path.name: self._checked(path, tried) for path in paths}
-        for group in ((CONFIG,), (WEIGHTS, INDEX), ("tokenizer.json", "vocab.json")):
-            if not found.keys() & set(group):
-                raise WeightsError(
-                    f"{self.repository} has no {group[0]} at {self.commit}"
-                )
-        return found
+        if damaged and not again:
+            self.tried += map(_damaged, damaged)
+            mended = self.from_hub([path.name for path in damaged], again=True)
+            return {path.name: path for path in paths} | mended
+        for path in damaged:
+            for each in (path, path.resolve()):  # the link, and what it points to
+                each.unlink(missing_ok=True)
+            self._fail(path.name, "its content is wrong")
+        for name in names:
+            if self.pinned and not (folder / name).is_file():
+                self._fail(name, "it has no such file")
+        return {path.name: path for path in paths}
 
     def _whole(self, path):
         """Whether a file's content is what it should be."""
@@ -171,24 +172,8 @@ class _Model:
         etag = path.resolve().name  # the cache names contents by their hash,
         return etag == path.name or matches(path, etag)  # if the disk knows links
 
-    def _checked(self, path, tried):
-        """The path if what came is what it should be, else None: it is removed."""
-        if path.is_file() and self._whole(path):
-            return path
-        came = path.is_file()
-        for each in (path, path.resolve()):  # the link, and what it points to
-            with contextlib.suppress(OSError):
-                each.unlink(missing_ok=True)
-        reason = "its content is wrong" if came else "it has no such file"
-        tried.append((f"{endpoint()}/{self.repository}", reason))
-        return None
-
-    def _download(self, names, tried, cached=False):
-        """The folder with the files of these names or patterns, or None.
-
-        cached: files that are in Hugging Face's cache are taken as they are, and if
-        all are, no one is asked. Else all of them are fetched anew.
-        """
+    def _download(self, names, again):
+        """The folder with the files; where all are cached, no one is asked."""
         import huggingface_hub as hub
         from huggingface_hub import constants, errors
         from huggingface_hub.utils import tqdm
@@ -197,35 +182,26 @@ class _Model:
             def __init__(self, *args, **options):
                 super().__init__(*args, **options | {"disable": True})
 
-        switches = {
-            "LMLAB_OFFLINE": downloads.offline(),
-            "HF_HUB_OFFLINE": constants.is_offline_mode(),
-        }
-        off = [switch for switch, on in switches.items() if on]
-        options = {
-            "revision": self.commit,
-            "endpoint": endpoint(),
-            "cache_dir": constants.HF_HUB_CACHE,
-            "allow_patterns": list(names),
-            "token": False if self.pinned else None,  # a public one needs no one's name
-            "tqdm_class": None if progress.watched() else Silent,
-            "force_download": not cached,
-            "local_files_only": bool(off),
-        }
+        if self.off and again:
+            self._fail(names[0])
         try:
-            if cached or not off:
-                return Path(hub.snapshot_download(self.repository, **options))
+            folder = hub.snapshot_download(
+                self.repository,
+                revision=self.commit,
+                endpoint=endpoint(),
+                cache_dir=constants.HF_HUB_CACHE,
+                allow_patterns=list(names),
+                token=False if self.pinned else None,  # a public one asks for no name
+                tqdm_class=None if progress.watched() else Silent,
+                force_download=again,
+                local_files_only=bool(self.off),
+            )
         except (errors.HTTPError, OSError, RuntimeError, ValueError) as error:
-            if not off:
-                place = f"{endpoint()}/{self.repository}"
-                tried.append((place, _reason(error)))
-        if off:
-            reason = f"{off[0]} is set, no server was asked"
-            tried.append((downloads.NETWORK, reason))
-        return None
+            self._fail(names[0], _reason(error))
+        return Path(folder)
 
-    def failed(self, file, tried):
-        """The text of an error about a file that could not be had."""
+    def _fail(self, file, reason=None):
+        """Raise the error about a file; reason: the Hub's, if it was asked."""
         advice = [
             'use "shipped", the small model in lmlab: it never needs a network',
             "with a network, and LMLAB_OFFLINE and HF_HUB_OFFLINE unset, load it once: "
@@ -235,7 +211,21 @@ class _Model:
         if self.pinned:
             mirror = f"set LMLAB_MIRROR to a folder or URL that has {self.name}/{file}"
             advice.insert(2, mirror)
-        return downloads.not_had(f"the model {self.name!r}", file, tried, advice)
+        tried = dict.fromkeys([*self.tried, self.off or (self.place, reason)])
+        text = downloads.not_had(f"the model {self.name!r}", file, tried, advice)
+        raise WeightsError(text) from None
+
+
+def _switched_off():
+    """What a list of places tried says in the Hub's place, or None."""
+    from huggingface_hub import constants
+
+    switches = {
+        "LMLAB_OFFLINE": downloads.offline(),
+        "HF_HUB_OFFLINE": constants.is_offline_mode(),
+    }
+    off = next((switch for switch, on in switches.items() if on), None)
+    return off and (downloads.NETWORK, f"{off} is set, no server was asked")
 
 
 def _damaged(path):
@@ -253,6 +243,8 @@ def _reason(error):
         status = error.response.status_code
         if isinstance(error, errors.RevisionNotFoundError):
             return f"HTTP {status}: it has no such commit"
+        if isinstance(error, errors.EntryNotFoundError):
+            return f"HTTP {status}: it has no such file"
         if status in (401, 403, 404):
             return (
                 f"HTTP {status}: there is no such repository, or it is private or "
@@ -267,7 +259,8 @@ def _reason(error):
         return f"{error.strerror or text[0]}; no part of the file was left"
     if isinstance(error, ValueError):
         return "it does not answer like the Hub: is HF_ENDPOINT right?"
-    return f"no connection ({text[0] or name})"
+    said = text[0] or name
+    return f"no connection ({said})" if "Connect" in name else said
 
 
 def matches(path, etag):
