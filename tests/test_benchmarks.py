@@ -33,7 +33,7 @@ def run(*arguments, timeout=120, **env):
 def test_mlp_measures_speed_and_accuracy():
     done = run(
         "mlp.py",
-        *("--data", "digits", "--threads", "1", "--rounds", "2"),
+        *("--data", "digits8x8", "--threads", "1", "--rounds", "2"),
         *("--batch-sizes", "64", "--optimizers", "adam", "--only", "torch"),
         *("--target", "0.8", "--seeds", "1", "--epochs", "10"),
     )
@@ -67,7 +67,7 @@ def test_mlp_without_mnist_measures_speed_and_says_so(tmp_path):
 def test_mlp_without_peers_says_so():
     done = run(
         "mlp.py",
-        *("--data", "digits", "--threads", "1", "--only", "lmlab", "--skip-speed"),
+        *("--data", "digits8x8", "--threads", "1", "--only", "lmlab", "--skip-speed"),
         *("--target", "0.5", "--seeds", "1", "--epochs", "5"),
     )
     assert done.returncode == 0, done.stderr
@@ -75,7 +75,7 @@ def test_mlp_without_peers_says_so():
 
 
 def test_mlp_names_the_contender_that_stops():
-    done = run("mlp.py", "--data", "digits", "--images", "0", "--only", "floor")
+    done = run("mlp.py", "--data", "digits8x8", "--images", "0", "--only", "floor")
     assert done.returncode == 1
     assert "lmlab stopped in epoch; for its message run" in done.stderr
 

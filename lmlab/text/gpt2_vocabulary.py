@@ -1,11 +1,21 @@
-"""GPT-2's vocabulary: two files of the model in lmlab.data.published, no weights."""
+"""GPT-2's vocabulary: two files of the model, no weights."""
 
-import contextlib
+import os
 
 from lmlab.data import downloads
-from lmlab.data.published import KNOWN
+from lmlab.data.downloads import File
 
-FILES = ("vocab.json", "merges.txt")
+# Each with the contents that it may have: the Hub's, then a mirror's.
+FILES = {
+    "vocab.json": {
+        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783": 1_042_301
+    },
+    "merges.txt": {
+        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5": 456_318,
+        "ac33235097fe06d4a8fff0feac994644809e6eb6ab70669e1e9fd40ae032428e": 456_304,
+    },
+}
+PLACE = "openai-community/gpt2/resolve/607a30d783dfa663caf39e06633721c8d4cfcd7e/"
 
 
 def fetch():
@@ -14,27 +24,19 @@ def fetch():
     See `data.downloads` for the cache, mirror and LMLAB_OFFLINE; HF_ENDPOINT names a
     server in the Hub's place. Raises DataError.
     """
-    vocabulary, _ = (_file(name) for name in FILES)
-    return vocabulary.parent
-
-
-def _file(name):
-    """The path of one file, in any of the contents that it may have."""
-    known = KNOWN["gpt2"]
-    first, *others = known.accepted(name)
-    for content in (first, *others) if others else ():
-        with contextlib.suppress(downloads.DataError):
-            return downloads.fetch("gpt2", [content], [])[0]  # the cache, or a mirror
-    try:
-        return downloads.fetch("gpt2", [first], [known.source()])[0]
-    except downloads.DataError as error:
-        if not error.tried:  # it came, and could not be written
-            raise
-        advice = (
-            "use lmlab.text.tokenizer.train: it needs no network",
-            "with a network and LMLAB_OFFLINE unset, ask once: it is kept",
-            f"set LMLAB_MIRROR to a folder or URL that has {' and '.join(FILES)} "
-            "in gpt2/",
-        )
-        text = downloads.not_had("GPT-2's vocabulary", name, error.tried, advice)
-        raise downloads.DataError(text, error.tried) from None
+    server = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    for name, accepted in FILES.items():
+        contents = [File(name, sha256, size) for sha256, size in accepted.items()]
+        path, _ = downloads.find("gpt2", contents)
+        if path is None:
+            path, tried = downloads.find("gpt2", contents[:1], [f"{server}/{PLACE}"])
+        if path is None:
+            advice = (
+                "use lmlab.text.tokenizer.train: it needs no network",
+                "with a network and LMLAB_OFFLINE unset, ask once: it is kept",
+                f"set LMLAB_MIRROR to a folder or URL that has {' and '.join(FILES)} "
+                "in gpt2/",
+            )
+            text = downloads.not_had("GPT-2's vocabulary", name, tried, advice)
+            raise downloads.DataError(text, tried)
+    return path.parent

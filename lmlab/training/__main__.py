@@ -113,7 +113,7 @@ def _corpus(choice):
     """The name of a corpus, or the full path of a file of the user's."""
     from lmlab.data import corpora
 
-    named = (*corpora.EMBEDDED, *corpora.DOWNLOADED)
+    named = corpora.names()
     path = given(choice)
     if choice not in named and not path.exists():
         raise ValueError(
