@@ -11,8 +11,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -531,38 +529,6 @@ def test_no_network(world, monkeypatch):
         with pytest.raises(WeightsError, match=r"no connection \(.*refused"):
             pretrained.load("tiny")
         assert time.monotonic() - start < 20
-
-
-# --- GPT-2's vocabulary, which needs no huggingface_hub -------------------------------
-
-
-def test_the_vocabulary_alone_comes_from_the_endpoint(world, content, monkeypatch):
-    tiny = published.KNOWN["tiny"]
-    monkeypatch.setitem(published.KNOWN, "gpt2", tiny)
-    tokens = tokenizer.gpt2()
-    assert tokens.decode(tokens.encode("the fox")) == "the fox"
-    assert gets(world) == ["vocab.json", "merges.txt"]
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/")
-    assert tokenizer.gpt2().tokens == tokens.tokens  # it is kept
-    assert tiny.source() == f"http://127.0.0.1:9/{REPOSITORY}/resolve/{COMMIT}/"
-    monkeypatch.setenv("HF_ENDPOINT", "")
-    assert tiny.source().startswith(f"https://huggingface.co/{REPOSITORY}/")
-
-
-def test_the_vocabulary_alone_takes_light_imports(tmp_path, monkeypatch):
-    monkeypatch.setenv("LMLAB_DATA", str(tmp_path))
-    monkeypatch.setenv("LMLAB_OFFLINE", "1")
-    monkeypatch.delenv("LMLAB_MIRROR", raising=False)
-    code = (
-        "import sys\n"
-        "from lmlab.data import downloads\n"
-        "from lmlab.text import tokenizer\n"
-        "try: tokenizer.gpt2()\n"
-        "except downloads.DataError as error: print('vocab.json' in str(error))\n"
-        "print([m for m in ('huggingface_hub', 'torch') if m in sys.modules])"
-    )
-    said = subprocess.check_output([sys.executable, "-c", code], text=True)
-    assert said == "True\n[]\n"
 
 
 # --- Hashes ---------------------------------------------------------------------------
