@@ -264,6 +264,28 @@ def test_prompts_side_by_side_are_as_one_by_one(model, use_cache, options):
     ]
 
 
+def test_beams_share_the_reading_of_their_prompts(model, monkeypatch):
+    read, inner = [], GPT.hidden
+
+    def hidden(self, ids, cache):
+        read.append(tuple(ids.shape))
+        return inner(self, ids, cache)
+
+    monkeypatch.setattr(GPT, "hidden", hidden)
+    found = generate(model, PROMPTS, 5, num_beams=4, num_sequences=2)
+    assert len(found) == 6
+    assert read == [(3, 7), *[(12, 1)] * 4]  # the last id is not read
+
+
+def test_where_every_id_ends_a_text_there_is_one_id(model):
+    best = generate(model, PROMPTS[0], 5)[0][:1]
+    options = {"stop": range(53), "num_beams": 3}
+    assert generate(model, PROMPTS[0], 5, **options) == [best]
+    three = generate(model, PROMPTS[0], 5, num_sequences=3, **options)
+    assert three[0] == best
+    assert sorted(map(len, three)) == [1, 1, 1]
+
+
 def test_prompts_may_be_arrays_or_tensors(model):
     expected = generate(model, [[3, 1, 4], [1, 5, 9]], 5)
     ids = torch.tensor([[3, 1, 4], [1, 5, 9]])

@@ -55,7 +55,7 @@ def search(
         else:  # so many that K of them go on
             ranked = totals.flatten(1).topk(min(K * max(2, 1 + len(stop)), K * V))
         for row, values, places in zip(rows, *(x.tolist() for x in ranked)):
-            row.advance([(v, *divmod(p, V)) for v, p in zip(values, places)], length)
+            row.advance(((v, *divmod(p, V)) for v, p in zip(values, places)), length)
         if length == num_tokens or not any(row.running for row in rows):
             break
         parents = [b * K + i for b, row in enumerate(rows) for _, i, _ in row.beams]
@@ -84,12 +84,14 @@ class _Row:
 
     @property
     def running(self):
-        return max(score for score, *_ in self.beams) > -math.inf
+        return any(score > -math.inf for score, *_ in self.beams)
 
     def advance(self, ranked, length):
         """Take what was ranked, (score, beam, next id) each; length: with that id."""
         going = []
         for rank, (score, beam, token) in enumerate(ranked):
+            if len(going) == self.num_beams:
+                break
             ids = [*self.beams[beam][2], token]
             over = token in self.stop or length == self.num_tokens
             if over and rank < self.num_beams and score > -math.inf:
@@ -97,14 +99,15 @@ class _Row:
             if self.nested or not over:  # a nested beam keeps its place
                 going.append((-math.inf if over else score, beam, ids))
         self.done = sorted(self.done, key=lambda each: -each[0])[: self.num_beams]
-        self.beams = going[: self.num_beams]
+        self.beams = going
         if going and self._decided(max(score for score, *_ in going), length):
             self.beams = [(-math.inf, *others) for _, *others in self.beams]
 
     def _decided(self, best, length):
-        """Whether the best beam comes too late, judged as it stands.
+        """Whether the best beam comes too late.
 
-        Or, where beams are nested, at its highest: if it got no less likely.
+        It is judged as it stands; where beams are nested, as if it got to its longest,
+        where that would help it, and no less likely.
         """
         enough = 1 if self.nested else self.num_beams
         if self.nested and self.length_penalty > 0:
