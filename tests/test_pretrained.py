@@ -709,7 +709,7 @@ def test_rows_to_spare_are_not_loaded(spare, tokens):
     assert not model.training
     ids = torch.arange(20)[None]
     torch.testing.assert_close(model(ids), whole(ids)[..., : tokens.vocab_size])
-    for options in ({}, {"beams": 3}, {"temperature": 2.0, "num_sequences": 20}):
+    for options in ({}, {"num_beams": 3}, {"temperature": 2.0, "num_sequences": 20}):
         for written in generate(model, [5, 6], 20, **options):
             tokens.decode(written)
 

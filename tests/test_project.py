@@ -185,7 +185,7 @@ def test_an_encoding_that_is_left_to_the_system_is_noticed(call, noticed):
 ROOMS = {
     "": set(),
     "data": {""},
-    "text": {"", "data"},
+    "text": {""},
     "layers": {""},
     "models": {"", "data", "text", "layers"},
     "generation": {"", "layers", "models"},
