@@ -60,7 +60,7 @@ def generate(
         choice.num_tokens, choice.num_sequences, choice.beams
     )  # fmt: skip
     model = gpt_inside(model)
-    vocab_size = _vocab_size(vocab_size, model.config.vocabulary)
+    vocab_size = _vocab_size(vocab_size, model.config.vocab_size)
     stop = _stop(stop, vocab_size)
     prompts = _fitting(prompts, num_tokens, model.config, vocab_size, crop)
     was_training = model.training

@@ -18,7 +18,7 @@ class RunningText:
         vocab_size=None,
     ):  # fmt: skip
         self.model, self.use_cache = model, use_cache
-        self.vocab_size = vocab_size or model.config.vocabulary
+        self.vocab_size = vocab_size or model.config.vocab_size
         self.device = model.token_embedding.weight.device
         longest = max(map(len, prompts))
         padded = [[0] * (longest - len(p)) + p for p in prompts]

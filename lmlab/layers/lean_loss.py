@@ -10,7 +10,7 @@ folds these into those of the hidden states and of the matrix, and forgets the l
 import torch
 import torch.nn.functional as F
 
-from lmlab.layers.tiled import wider
+from lmlab.layers.precision import wider
 
 IGNORED = -100  # a target that does not count, as in torch
 PIECE = 1 << 24  # logits held at a time: 64 MiB in float32

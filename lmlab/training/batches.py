@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-IGNORED = -100  # a target that does not count
+from lmlab.layers.lean_loss import IGNORED
 
 
 def blocks(ids, context, batch_size, seed=0):

@@ -48,7 +48,7 @@ def in_order(data, context, batch_size):
 def measure(model, batches, autocast, device, ranks=ALONE):
     """The loss as in `evaluate`, of batches, each measured by one of the ranks."""
     modes = {module: module.training for module in model.modules()}
-    vocabulary = of_config(model, "vocabulary")
+    vocabulary = of_config(model, "vocab_size")
     nats, tokens = [0.0], 0
     model.eval()
     try:

@@ -90,7 +90,7 @@ class _Run:
         self.ranks, self.device = ranks, device
         self.step, self.history = 0, History()
         self.folder = None if folder is None else files.given(folder)
-        self.vocabulary = of_config(model, "vocabulary")
+        self.vocabulary = of_config(model, "vocab_size")
         self.updates = Updates(model, recipe, device, ranks)
         first = self.batch(0)
         self.validation = None
