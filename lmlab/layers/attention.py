@@ -231,7 +231,7 @@ class MultiHeadAttention(nn.Module):
                 parts += kv.split(self.sizes[1:], -1)
         heads = self.num_heads, self.num_kv_heads, self.num_kv_heads
         found = [
-            part.unflatten(-1, (n, -1)).transpose(-3, -2)  # (..., H, T, D)
+            part.view(*part.shape[:-1], n, -1).transpose(-3, -2)  # (..., H, T, D)
             for part, n in zip(parts, heads)
         ]
         return found if read else (found[0], None, None)

@@ -25,11 +25,10 @@ class Linear(nn.Linear):
 def linear(x, weight, bias=None):
     """x (..., in), weight (out, in), bias (out,) → (..., out); as F.linear."""
     if (
-        x.dtype is not torch.float32
-        or weight.dtype is not torch.float32
-        or x.device.type != "cpu"
-        or x.numel() < FEW * x.shape[-1]
+        x.numel() < FEW * x.shape[-1]
         or not _mkl_is_slow()
+        or x.device.type != "cpu"
+        or {x.dtype, weight.dtype} != {torch.float32}
         or torch.is_autocast_enabled("cpu")
         or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # they know F.linear better
