@@ -247,7 +247,7 @@ def test_gpt_without_nanogpts_train_says_so(tmp_path):
 def test_generation_measures_speed_lengths_and_perplexity():
     done = run(
         "generation.py",
-        *("--layers", "2", "--heads", "2", "--width", "32", "--vocabulary", "300"),
+        *("--layers", "2", "--heads", "2", "--width", "32", "--vocab-size", "300"),
         *("--context", "48", "--prompt", "4", "--tokens", "6", "--rounds", "2"),
         *("--lengths", "8", "30", "--steps", "3", "--threads", "1"),
         *("--precisions", "float32", "bfloat16", "--characters", "3000"),

@@ -19,7 +19,9 @@ from lmlab.methods import quantization as quantized
 from lmlab.models import pretrained
 from lmlab.models.gpt import GPT, Config
 
-CONFIG = Config(vocabulary=53, context=40, layers=3, heads=4, width=20, dropout=0.2)
+CONFIG = Config(
+    vocab_size=53, context=40, num_layers=3, num_heads=4, width=20, dropout=0.2
+)
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [7]]
 
 
@@ -396,7 +398,7 @@ def test_prompts_that_are_none(model, prompt, num_tokens, kind, said):
 
 def test_rows_to_spare_are_never_chosen():
     torch.manual_seed(0)
-    model = GPT(Config(40, context=24, layers=1, heads=2, width=8)).eval()
+    model = GPT(Config(40, context=24, num_layers=1, num_heads=2, width=8)).eval()
     with torch.no_grad():
         model.token_embedding.weight[30:] *= 40  # these would often be the likeliest
     options = {
@@ -438,7 +440,7 @@ def test_numbers_may_be_numpys(model):
 
 
 def test_a_wrapped_model_writes_what_the_one_inside_does():
-    model = GPT(Config(40, context=24, layers=1, heads=2, width=8)).eval()
+    model = GPT(Config(40, context=24, num_layers=1, num_heads=2, width=8)).eval()
     expected = generate(model, [3, 4], 12)
     assert generate(torch.compile(model, backend="eager"), [3, 4], 12) == expected
     assert generate(torch.nn.DataParallel(model), [3, 4], 12) == expected
@@ -453,7 +455,7 @@ def trained():
     """A GPT that learnt a text, so that its logits are far from flat."""
     torch.manual_seed(0)
     text = torch.tensor([ord(c) % 64 for c in "the cat sat on the mat. " * 40])
-    model = GPT(Config(vocabulary=64, context=48, layers=2, heads=4, width=64))
+    model = GPT(Config(vocab_size=64, context=48, num_layers=2, num_heads=4, width=64))
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(60):
         starts = torch.randint(len(text) - 49, (16,))
@@ -502,7 +504,9 @@ def test_a_smaller_copy_says_nearly_the_same(trained, precision, share):
 @needs_int8
 def test_a_head_of_its_own_is_the_copys_too():
     torch.manual_seed(0)
-    model = GPT(Config(31, context=12, layers=1, heads=2, width=16, tied=False)).eval()
+    model = GPT(
+        Config(31, context=12, num_layers=1, num_heads=2, width=16, tied=False)
+    ).eval()
     ids = torch.randint(31, (2, 12))
     small = quantized.for_generation(model, "int8")
     with torch.no_grad():
@@ -538,7 +542,7 @@ def test_eight_bits_are_stored_and_each_token_has_its_own_range():
 
 
 def test_precisions_that_there_are_not(model, monkeypatch):
-    with pytest.raises(ValueError, match="float32, bfloat16, int8, got 'int4'"):
+    with pytest.raises(ValueError, match="float32, bfloat16, int8; got 'int4'"):
         quantized.for_generation(model, "int4")
     monkeypatch.setattr(quantized, "ENGINE", "none such")
     with pytest.raises(ValueError, match="on an x86 CPU alone"):

@@ -167,7 +167,9 @@ def content(tmp_path_factory):
     """{name: content} of a small random model in Hugging Face's format."""
     torch.manual_seed(0)
     tokens = tokenizer.train("the quick brown fox jumps over the lazy dog " * 3, 270)
-    model = GPT(Config(tokens.vocab_size, context=16, layers=2, heads=2, width=8))
+    model = GPT(
+        Config(tokens.vocab_size, context=16, num_layers=2, num_heads=2, width=8)
+    )
     folder = tmp_path_factory.mktemp("published") / "model"
     pretrained.save(model, tokens, folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -57,7 +57,7 @@ def test_a_text_becomes_a_model_that_loads(text, tmp_path, capsys):
         ("--context 5000", "the text is too short: 1620 tokens"),
         ("--tokenizer nowhere", "holds no tokenizer"),
         ("--tokenizer 20", "20"),
-        ("--width 9", "heads must divide width"),
+        ("--width 9", "num_heads must divide width"),
         ("--precision float8", "precision must be one of auto, float32"),
         ("--steps 5", "recipe differs: steps is 3 there and 5 here"),
     ],

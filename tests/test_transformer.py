@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from lmlab import devices
 from lmlab.generation.search import beam_search, greedy
-from lmlab.models.transformer import Block, EncoderDecoder, FeedForward, Transformer
+from lmlab.layers.blocks import Block, FeedForward
+from lmlab.models.transformer import EncoderDecoder, Transformer
 
 # torch's remark that its own encoder has a faster path for post-norm
 pytestmark = pytest.mark.filterwarnings("ignore:enable_nested_tensor")
@@ -76,13 +77,21 @@ def weight_gradients(ours, oracle):
     for side in ("encoder", "decoder"):
         for block, layer in zip(getattr(ours, side), getattr(oracle, side).layers):
             for name in ("weight", "bias"):
-                its = getattr(layer.self_attn, f"in_proj_{name}").grad.chunk(3)
-                for part, grad in zip(("query", "key", "value"), its):
-                    mine = getattr(getattr(block.attention, part), name).grad
-                    yield f"{side} self {part} {name}", mine, grad
-                up = getattr(block.feed_forward.up, name).grad
+                its = getattr(layer.self_attn, f"in_proj_{name}").grad
+                mine = getattr(block.attention.qkv, name).grad
+                yield f"{side} self qkv {name}", mine, its
+                if side == "decoder":
+                    its = getattr(layer.multihead_attn, f"in_proj_{name}").grad
+                    yield f"cross {name}", getattr(block.cross.qkv, name).grad, its
+                    its = getattr(layer.norm2, name).grad
+                    yield (
+                        f"cross norm {name}",
+                        getattr(block.cross_norm, name).grad,
+                        its,
+                    )
+                up = getattr(block.mlp.up, name).grad
                 yield f"{side} up {name}", up, getattr(layer.linear1, name).grad
-                last = getattr(block.norms[-1], name).grad
+                last = getattr(block.mlp_norm, name).grad
                 norm = layer.norm3 if side == "decoder" else layer.norm2
                 yield f"{side} last norm {name}", last, getattr(norm, name).grad
 
@@ -101,8 +110,8 @@ def test_the_copy_refuses_what_it_cannot_be():
     model = torch.nn.Transformer(8, 2, 1, 1, 8, bias=False, batch_first=True)
     with pytest.raises(ValueError, match="bias=False is not supported"):
         EncoderDecoder.from_torch(model)
-    model = torch.nn.Transformer(8, 2, 1, 1, 8, activation=F.silu, batch_first=True)
-    with pytest.raises(ValueError, match="is not relu or gelu"):
+    model = torch.nn.Transformer(8, 2, 1, 1, 8, activation=F.elu, batch_first=True)
+    with pytest.raises(ValueError, match=r"activation .*elu.* is none of relu, gelu"):
         EncoderDecoder.from_torch(model)
 
 
@@ -111,7 +120,7 @@ VOCABULARY = 11
 
 def small(**options):
     torch.manual_seed(3)
-    options = {"encoder_layers": 2, "decoder_layers": 2} | options
+    options = {"num_encoder_layers": 2, "num_decoder_layers": 2} | options
     model = Transformer(VOCABULARY, 16, 4, **options).double()
     return model.eval()
 
@@ -184,7 +193,7 @@ def test_alignment_is_cross_attention_and_sums_to_one():
     source = F.pad(source, (0, 2))
     before = model(source, target)
     weights = model.alignment(source, target)
-    assert weights.shape == (2, 3, 4, 5, 8)  # layers, B, heads, T, S
+    assert weights.shape == (2, 3, 4, 5, 8)  # layers, B, num_heads, T, S
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 4, 5).double())
     assert weights[..., 6:].abs().max() == 0
     assert torch.equal(model(source, target), before)  # no hook is left behind
@@ -235,9 +244,9 @@ def test_the_gpu_agrees_with_the_cpu(norm):
         (
             lambda: Block(8, 2, 16, cross=False, norm="both"),
             ValueError,
-            "norm must be one of pre, post, got 'both'",
+            "norm must be one of pre, post; got 'both'",
         ),
-        (lambda: Transformer(9, 10, 4), ValueError, "heads must divide width"),
+        (lambda: Transformer(9, 10, 4), ValueError, "num_heads must divide width"),
         (
             lambda: EncoderDecoder(8, 2)(torch.zeros(2, 3, 9), torch.zeros(2, 3, 8)),
             ValueError,

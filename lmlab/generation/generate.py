@@ -67,7 +67,7 @@ def generate(
     drawn_from = (top_k, top_p) != (None, None)
     _check_together(temperature, drawn_from, num_beams, num_sequences)
     model = gpt_inside(model)
-    rows = model.config.vocabulary
+    rows = model.config.vocab_size
     V = rows if vocab_size is None else whole("vocab_size", vocab_size, high=rows)
     stop = stop.tolist() if hasattr(stop, "tolist") else stop
     stop = stop if hasattr(stop, "__iter__") else [stop]

@@ -182,19 +182,19 @@ def _together(model, tokenizer, where):
     """The two, the model without rows that the tokenizer has no ids for."""
     config = _fitting(model.config, tokenizer, where)
     if config != model.config:
-        tensors = gpt2_format.write_tensors(model, config.vocabulary)
+        tensors = gpt2_format.write_tensors(model, config.vocab_size)
         model = gpt2_format.build(tensors, config, where)
     return model, tokenizer
 
 
 def _fitting(config, tokenizer, where):
     """The config with the tokenizer's vocabulary, which may not be the larger one."""
-    if tokenizer.vocab_size > config.vocabulary:
+    if tokenizer.vocab_size > config.vocab_size:
         raise WeightsError(
             f"the tokenizer of {where} has {tokenizer.vocab_size} ids, and its model "
-            f"knows {config.vocabulary}: they do not belong together"
+            f"knows {config.vocab_size}: they do not belong together"
         )
-    return replace(config, vocabulary=tokenizer.vocab_size)
+    return replace(config, vocab_size=tokenizer.vocab_size)
 
 
 # --- Saving ---------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     model, folder = gpt_inside(model), files.given(folder)
     fitting = _fitting(model.config, tokenizer, folder)
     config = gpt2_format.write_config(fitting, tokenizer.end)
-    tensors = _their_tensors(model, fitting.vocabulary)
+    tensors = _their_tensors(model, fitting.vocab_size)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     stored = next(iter(tensors.values())).dtype
@@ -239,9 +239,9 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
         _remove_others(folder)
 
 
-def _their_tensors(model, vocabulary=None):
+def _their_tensors(model, vocab_size=None):
     try:
-        return gpt2_format.write_tensors(model, vocabulary)
+        return gpt2_format.write_tensors(model, vocab_size)
     except ValueError as error:
         raise WeightsError(str(error)) from None
 

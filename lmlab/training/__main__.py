@@ -49,10 +49,10 @@ def train(options):
     tokenizer = _tokenizer(options.tokenizer, text)
     ids = [token_ids(tokenizer, part) for part in (text.train, text.validation)]
     config = Config(
-        vocabulary=tokenizer.vocab_size,
+        vocab_size=tokenizer.vocab_size,
         context=options.context,
-        layers=options.layers,
-        heads=options.heads,
+        num_layers=options.layers,
+        num_heads=options.heads,
         width=options.width,
         dropout=options.dropout,
     )
