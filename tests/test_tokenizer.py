@@ -24,8 +24,8 @@ from tokenizers import Tokenizer as Library
 
 from lmlab import data
 from lmlab.data import corpora
-from lmlab.data.published import KNOWN
 from lmlab.files import ASSETS
+from lmlab.models.hub import KNOWN
 from lmlab.text import bpe, pretokenize, tokenizer
 from lmlab.text.tokenizer import END, Tokenizer, train
 from tools import gpt2_vocabulary as tool
