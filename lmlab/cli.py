@@ -88,8 +88,8 @@ def sweep(
     profile: Profile = "quick",
     jobs: Jobs = None,
     backend: Annotated[
-        str, typer.Option(metavar="loky|dask|ray", help="Processes here, or a cluster.")
-    ] = "loky",
+        str, typer.Option(metavar="processes|dask", help="Here, or on a cluster.")
+    ] = "processes",
     resume: Annotated[
         bool,
         typer.Option(
@@ -109,13 +109,13 @@ def sweep(
     plots, index.html, and in TensorBoard's view of hyperparameters. The table is
     written after each run, so that a sweep that is cut short keeps it.
     """
-    from lmlab.runner import runs, sweep_runs, sweeps
+    from lmlab.runner import executor, sweeps
 
-    runs.check_backend(backend)
+    executor.check_backend(backend)
     planned = sweeps.plan(name, profile, parameter or [], most)
     sweep = sweeps.find(planned, out) if resume else sweeps.begin(planned, out)
     options = {"workers": jobs, "backend": backend, "timeout": timeout}
-    _leave(*sweep_runs.run(sweep, **options))
+    _leave(*sweeps.run(sweep, **options))
 
 
 @app.command()
@@ -130,11 +130,11 @@ def compare(
     """
     from rich.console import Console
 
-    from lmlab.runner import past_runs
+    from lmlab.runner import records
     from lmlab.runner.compare import pairs, tables
 
     console = Console()
-    a, b = past_runs.load(run_a), past_runs.load(run_b)
+    a, b = records.load(run_a), records.load(run_b)
     for comparison in pairs(a, b):
         console.print(f"\n{comparison.lesson}", style="bold", markup=False)
         for table in tables(comparison):
@@ -229,15 +229,16 @@ def _leave(signal, good):
 
 def main():
     """Entry point: errors are sentences, not tracebacks."""
+    from lmlab.errors import LmlabError
     from lmlab.runner.lessons import LessonError
 
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack ✓
         stream.reconfigure(errors="replace")
     try:
         app()
-    except LessonError as error:
+    except LmlabError as error:
         complain(str(error))
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, LessonError) else 1)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import files
+from lmlab.errors import LmlabError
 
 
-class LessonError(Exception):
+class LessonError(LmlabError):
     """Input that cannot be used: the message says what is wrong and what to do."""
 
 

@@ -8,7 +8,7 @@ somebody else's machine as well: then nothing is replaced, and the cell is named
 from collections import defaultdict
 
 from lmlab.files import publish
-from lmlab.runner import kernel_sets, kernels, lessons, runs, terminal
+from lmlab.runner import kernel_sets, kernels, lessons, records, terminal
 from lmlab.runner.execute import Outcome
 
 VARIES = "nbval-ignore-output"  # the tag of a cell whose output is not compared
@@ -73,7 +73,7 @@ def _replace(own, reduced, outcome, figures):
     try:
         text = nbformat.writes(normalize(notebook))
         publish(own.source, text.rstrip() + "\n")
-        runs.keep_figures(own, figures)
+        records.keep_figures(own, figures)
     except OSError as error:
         return Outcome("failed", outcome.seconds, f"cannot write: {error}")
     return outcome
