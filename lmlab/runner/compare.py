@@ -142,7 +142,8 @@ def compare(a, b):
         "versions": _differing(a.get("versions"), b.get("versions")),
     }
     # A claim is the same whatever measured value it shows.
-    claims = [{re.sub(r" \S+ in \[", " in [", x): x for x in r["claims"]} for r in (a, b)]
+    value = re.compile(r" \S+ in \[")
+    claims = [{value.sub(" in [", x): x for x in run["claims"]} for run in (a, b)]
     only = [
         [text for key, text in here.items() if key not in there]
         for here, there in (claims, reversed(claims))
@@ -165,8 +166,8 @@ def _differing(a, b):
     """(name, a's value, b's value) where they differ; none where one has no record."""
     if not a or not b:
         return []
-    both = [(name, a.get(name, ABSENT), b.get(name, ABSENT)) for name in a | b]
-    return [(name, str(here), str(there)) for name, here, there in both if here != there]
+    both = {name: (a.get(name, ABSENT), b.get(name, ABSENT)) for name in a | b}
+    return [(name, str(x), str(y)) for name, (x, y) in both.items() if x != y]
 
 
 def _metrics(a, b, holds, seed_alone):

@@ -241,7 +241,8 @@ def _dask(jobs, workers):
     address = dask.config.get("scheduler-address", None)
     count = worker_count(jobs, workers) if not address else workers or len(jobs)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_silent("distributed", "asyncio", "tornado"))
+        logging.disable()  # its own log: what matters is raised
+        stack.callback(logging.disable, logging.NOTSET)
         options = {"address": address}
         if not address:
             options = {"processes": False, "n_workers": 1, "threads_per_worker": count}
@@ -260,15 +261,7 @@ def _dask(jobs, workers):
             ) from None
         # What runs is ended while there is a cluster, which would wait for it.
         stack.callback(kernels.end, {job.mark for job in jobs})
-        if count > 1:
-            jobs = [_one_thread(job) for job in jobs]
         yield stack.enter_context(contextlib.closing(_sent(client, jobs, count)))
-
-
-def _one_thread(job):
-    """The job with one thread, unless the user said how many, and where that stands."""
-    said = not job.environment.keys().isdisjoint(threads.VARIABLES)
-    return job if said else replace(job, one_thread=True)
 
 
 def _sent(client, jobs, at_a_time):
@@ -279,6 +272,9 @@ def _sent(client, jobs, at_a_time):
 
     def send(count):
         for job in itertools.islice(waiting, count):
+            decided = not job.environment.keys().isdisjoint(threads.VARIABLES)
+            if at_a_time > 1 and not decided:
+                job.one_thread = True
             text, key = job.source.read_text(encoding="utf-8"), os.urandom(8).hex()
             future = client.submit(elsewhere, job, text, key=f"{job.name}-{key}")
             sent[future] = job
@@ -289,11 +285,13 @@ def _sent(client, jobs, at_a_time):
         send(at_a_time)
         for future in ended:
             job = sent.pop(future)
-            outcome = _brought(job, future)
+            yield job, _brought(job, future)
             send(1)
-            yield job, outcome
+    except Exception as error:  # the cluster is gone: so are the runs
+        for job in (*sent.values(), *waiting):
+            yield job, Outcome("failed", 0.0, _said(error))
     finally:
-        with contextlib.suppress(Exception):  # the cluster itself may be gone
+        with contextlib.suppress(Exception):  # as above
             client.cancel(list(sent))
 
 
@@ -308,8 +306,7 @@ def _brought(job, future):
     except concurrent.futures.CancelledError:
         return Outcome("failed", 0.0, "the connection to the cluster was lost")
     except Exception as error:  # of whatever library: the other runs go on
-        said = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
-        return Outcome("failed", 0.0, said)
+        return Outcome("failed", 0.0, _said(error))
     try:
         for name, data in files.items():
             (job.scratch / name).parent.mkdir(parents=True, exist_ok=True)
@@ -318,6 +315,10 @@ def _brought(job, future):
         reason = f"cannot write the results: {error.strerror or error}"
         return Outcome("failed", outcome.seconds, reason)
     return outcome
+
+
+def _said(error):
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
 
 
 def elsewhere(job, notebook):
@@ -357,19 +358,3 @@ def elsewhere(job, notebook):
             if path.is_file()
         }
     return outcome, left
-
-
-@contextlib.contextmanager
-def _silent(*libraries):
-    """Keep these libraries' own log off the terminal: what matters is raised."""
-    known = [name for name in logging.root.manager.loggerDict if "." in name]
-    parts = [name for name in known if name.partition(".")[0] in libraries]
-    loggers = [logging.getLogger(name) for name in (*libraries, *parts)]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before):
-            logger.setLevel(level)

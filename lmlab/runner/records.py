@@ -1,5 +1,6 @@
 """The record of a run: kept beside its executed notebook, and read back from either."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -16,9 +17,8 @@ from lmlab.files import publish, publish_changed
 from lmlab.runner import lessons, pages, parameters
 from lmlab.runner.lessons import LessonError
 
-PACKAGES = (
-    *("lmlab", "numpy", "scikit-learn", "matplotlib", "torch", "tensorflow", "keras"),
-)
+PACKAGES = ("lmlab", "numpy", "scikit-learn", "matplotlib", "torch", "tensorflow")
+PACKAGES += ("keras",)
 HINT = "Give a run's folder (runs/latest, say), its .run.json, or an executed .ipynb."
 
 
@@ -33,8 +33,11 @@ def new_folder(chosen=None, prefix=""):
     An earlier run is never written over. Raises LessonError when the folder holds
     something already or cannot be written to.
     """
-    path = Path(chosen) if chosen else _unused(all_runs(), prefix)
+    path = first = Path(chosen) if chosen else all_runs() / f"{prefix}{now()}"
+    again = itertools.count(2)
     try:
+        while not chosen and path.exists():
+            path = first.with_name(f"{first.name}-{next(again)}")
         if path.exists() and any(path.iterdir()):
             raise LessonError(
                 f"The folder {path} holds something already, perhaps an earlier run. "
@@ -44,17 +47,9 @@ def new_folder(chosen=None, prefix=""):
         publish(path / ".writable", "")
         (path / ".writable").unlink()
     except OSError as error:
-        reason = error.strerror or error
-        raise LessonError(
-            f"Results cannot be written to {path}: {reason}. Name another with --out."
-        ) from None
+        said = f"Results cannot be written to {path}: {error.strerror or error}."
+        raise LessonError(f"{said} Name another with --out.") from None
     return path
-
-
-def _unused(folder, prefix):
-    name = prefix + now()
-    again = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
-    return next(folder / each for each in again if not (folder / each).exists())
 
 
 def now():
@@ -73,21 +68,18 @@ def facts(notebook):
     kinds = defaultdict(list)
     for fact in record.read(notebook):
         kinds[fact["kind"]].append(fact)
-    metrics = [
-        {key: fact[key] for key in ("name", "value", "headline", "digits")}
-        | {"band": fact.get("band")}
-        for fact in kinds["metric"]
-    ]
-    device = next(iter(kinds["device"]), {})
+    named = ("name", "value", "headline", "digits")
+    device = next(iter(kinds["device"]), {}).items()
     return {
         "claims": [fact["text"] for fact in kinds["claim"]],
         "unasserted": [fact["text"] for fact in kinds["unasserted"]],
         "caught": sum(fact["caught"] for fact in kinds["catch"]),
         "broken": sum(fact["of"] for fact in kinds["catch"]),
-        "metrics": metrics,
-        "device": {
-            k: v for k, v in device.items() if k not in ("kind", "text", "cell")
-        },
+        "metrics": [
+            {key: fact[key] for key in named} | {"band": fact.get("band")}
+            for fact in kinds["metric"]
+        ],
+        "device": {k: v for k, v in device if k not in ("kind", "text", "cell")},
     }
 
 
@@ -124,12 +116,9 @@ def versions():
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         # TensorFlow for the CPU is another package of the same name and version.
-        for installed in (name, f"{name}-cpu"):
-            try:
+        for installed in (f"{name}-cpu", name):
+            with contextlib.suppress(PackageNotFoundError):
                 found[name] = version(installed)
-                break
-            except PackageNotFoundError:
-                continue
     return found
 
 
@@ -242,13 +231,12 @@ def load(place):
     if not path.exists():
         raise LessonError(f"There is no run {place!r}. {HINT}")
     if path.is_dir():
-        paths = sorted(path.glob("*.run.json"))
-        if not paths and (path / "sweep.json").exists():
+        found = [_of_folder(each) for each in sorted(path.glob("*.run.json"))]
+        if not found and (path / "sweep.json").exists():
             said = f"{place} is a sweep: give the folder of one of its runs."
             raise LessonError(said)
-        if not paths:
+        if not found:
             raise LessonError(f"The folder {place} holds no run's record. {HINT}")
-        found = [_of_folder(each) for each in paths]
     elif path.name.endswith(".run.json"):
         found = [_recorded(path)]
     elif path.suffix == ".ipynb":
@@ -259,7 +247,7 @@ def load(place):
 
 
 def _of_folder(path):
-    """The record, or what its notebook says where that has been run again since."""
+    """The record at path, or what its notebook says that was run again since."""
     found = _recorded(path)
     notebook = _beside(path, found)
     return _of_notebook(notebook) if found["code"] is None and notebook else found
@@ -271,9 +259,9 @@ def _recorded(path):
         found["lesson"], found["parameters"], found["metrics"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LessonError(f"The record {path} cannot be read: {error!r}") from None
-    code, place = None, _beside(path, found)
-    if place and _is_of(found, notebook := lessons.read_notebook(place)):
-        code = _code(notebook)
+    place = _beside(path, found)
+    notebook = lessons.read_notebook(place) if place else {"cells": []}
+    code = _code(notebook) if found.get("digest") == digest(notebook) else None
     return {"of_a_profile": False} | found | {"code": code}
 
 
@@ -283,15 +271,13 @@ def _beside(path, found):
     return place if place.is_file() else None
 
 
-def _is_of(found, notebook):
-    return found.get("digest") == digest(notebook)
-
-
 def _of_notebook(path):
     """The record of an executed notebook: that of its run, or what it says itself."""
     notebook, lesson = lessons.read_notebook(path), path.name.split(".")[0]
     beside = path.with_name(f"{lesson}.run.json")
-    if beside.exists() and _is_of(found := _recorded(beside), notebook):
+    if beside.exists() and (found := _recorded(beside)).get("digest") == digest(
+        notebook
+    ):
         return found | {"code": _code(notebook)}
     stated = facts(notebook)
     if not stated["claims"] and not stated["metrics"]:
@@ -308,10 +294,8 @@ def _of_notebook(path):
 
 def _code(notebook):
     """The lines of a lesson's code, its parameters left out."""
-    own = {"parameters", "injected-parameters"}
-    cells = [
-        cell
-        for cell in _code_cells(notebook)
-        if not own & set(cell.metadata.get("tags", []))
-    ]
-    return [line for cell in cells for line in cell.source.splitlines()]
+    own, lines = {"parameters", "injected-parameters"}, []
+    for cell in _code_cells(notebook):
+        if not own & set(cell.metadata.get("tags", [])):
+            lines += cell.source.splitlines()
+    return lines

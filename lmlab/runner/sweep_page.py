@@ -19,11 +19,9 @@ NOT_RUN = "not run"
 MANY = 40  # rows that a terminal shows in full
 ACROSS = 2  # panels side by side
 TOLD = 6  # values of a parameter whose means the description gives
-# The table's own columns, in this order, between the metrics and the machine's facts.
-OWN = (
-    *("status", "seconds", "claims", "caught", "broken", "commit", "error", "run"),
-    "lesson",
-)
+# The table's own columns: no parameter, metric or fact has such a name there.
+OWN = ("status", "seconds", "claims", "caught", "broken", "commit", "error")
+OWN += ("run", "lesson")
 
 
 def show(value):
@@ -66,14 +64,19 @@ def rows(sweep):
     """
     measured, found = metric_names(sweep), []
     for name in sweep.runs:
-        values = sweep.values(name).items()
-        given = {_free(key, "parameter", OWN): value for key, value in values}
-        record = sweep.records.get(name)
-        row = given | {"status": record["status"] if record else NOT_RUN}
+        record, row = sweep.records.get(name), {}
+        _put(row, "parameter", sweep.values(name))
+        row["status"] = record["status"] if record else NOT_RUN
         values = metrics(record) if record else {}
-        for metric in measured:
-            row[_free(metric, "metric", (*given, *OWN))] = values.get(metric)
-        row |= _about(record, (*given, *OWN, *measured)) if record else {}
+        _put(row, "metric", {metric: values.get(metric) for metric in measured})
+        if record:
+            row |= {"seconds": record["seconds"], "claims": len(record["claims"])}
+            row |= {"caught": record["caught"], "broken": record["broken"]}
+            device = {"device": None} | record["device"]
+            device.pop(SEED, None)  # a parameter
+            _put(row, "device", device | {"one_thread": record["one_thread"]})
+            _put(row, "version", record["versions"])
+            row |= {"commit": record.get("commit"), "error": record["error"]}
         found.append(row)
     columns = list(dict.fromkeys(key for row in found for key in row))
     return [
@@ -83,18 +86,9 @@ def rows(sweep):
     ]
 
 
-def _about(record, taken):
-    row = {"seconds": record["seconds"], "claims": len(record["claims"])}
-    row |= {"caught": record["caught"], "broken": record["broken"]}
-    device = {"device": None} | record["device"] | {"one_thread": record["one_thread"]}
-    device.pop(SEED, None)  # a parameter
-    for kind, facts in (("device", device), ("version", record["versions"])):
-        row |= {_free(name, kind, taken): value for name, value in facts.items()}
-    return row | {"commit": record.get("commit"), "error": record["error"]}
-
-
-def _free(name, kind, taken):
-    return f"{name} ({kind})" if name in taken else name
+def _put(row, kind, values):
+    for name, value in values.items():
+        row[f"{name} ({kind})" if name in (*row, *OWN) else name] = value
 
 
 def table_csv(sweep):

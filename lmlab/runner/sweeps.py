@@ -74,24 +74,19 @@ def read_grid(lesson, known, assignments):
         chosen, name, text = parameters.split(assigned)
         parameters.reached(chosen, name, {lesson: known})
         if name in grid:
-            raise LessonError(
-                f"The parameter {name!r} is given twice: write all its values in one "
-                f"-p {name}=A,B,C."
-            )
+            said = f"The parameter {name!r} is given twice: write all its values in one"
+            raise LessonError(f"{said} -p {name}=A,B,C.")
         grid[name] = _values(lesson, known[name], text)
     if not grid:
-        raise LessonError(
-            "A sweep needs values to try, for one parameter or more: -p NAME=A,B,C.\n"
-            + parameters.listing({lesson: known})
-        )
+        said = "A sweep needs values to try, for one parameter or more: -p NAME=A,B,C."
+        raise LessonError(f"{said}\n{parameters.listing({lesson: known})}")
     return grid
 
 
 def _values(lesson, parameter, text):
     is_list = parameter.type.startswith("list")
-    of, mark, example = f"The parameter {parameter.name!r}", ",", "A,B,C"
-    if is_list:
-        mark, example = ";", "A,B;C"
+    mark, example = (";", "A,B;C") if is_list else (",", "A,B,C")
+    of = f"The parameter {parameter.name!r}"
     texts = [item.strip() for item in text.split(mark)]
     if texts == [""]:
         raise LessonError(f"{of} has no values: -p {parameter.name}={example}.")
@@ -109,9 +104,8 @@ def _values(lesson, parameter, text):
             raise LessonError(f"{error}{hint * is_list}\n{listing}") from None
         key = show(value)
         if key in found:
-            raise LessonError(
-                f"{of} has the value {key} twice: {found[key][0]!r} and {item!r}."
-            )
+            both = f"{found[key][0]!r} and {item!r}"
+            raise LessonError(f"{of} has the value {key} twice: {both}.")
         found[key] = item, value
     return [value for _, value in found.values()]
 
@@ -121,20 +115,18 @@ def combinations(grid):
 
     A name is that of a folder on any system, short, and the same each time.
     """
-    products = itertools.product(*grid.values())
-    chosen = [dict(zip(grid, values)) for values in products]
+    chosen = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
     swept = sweep_page.swept(grid)
     plain = [",".join(f"{x}={_plain(each[x])}" for x in swept) for each in chosen]
     safe = [UNSAFE.sub("-", name) for name in plain]
-    times = Counter(name.casefold() for name in safe)
-    names = [
-        name
-        if name == safely and times[name.casefold()] == 1 and len(name) <= LONGEST
-        # A digest keeps apart what would look alike, or had to be cut.
-        else f"{safely[: LONGEST - 9]}-{_digest(sorted(each.items()))[:8]}"
-        for name, safely, each in zip(plain, safe, chosen)
-    ]
-    return dict(zip(names, chosen))
+    times = Counter(map(str.casefold, safe))
+    names = {}
+    for name, safely, each in zip(plain, safe, chosen):
+        if name != safely or times[name.casefold()] > 1 or len(name) > LONGEST:
+            # A digest keeps apart what would look alike, or had to be cut.
+            name = f"{safely[: LONGEST - 9]}-{_digest(sorted(each.items()))[:8]}"
+        names[name] = each
+    return names
 
 
 def _plain(value):
@@ -182,9 +174,8 @@ class Sweep:
     @property
     def decisive(self):
         """What a sweep must share with this one to be gone on with."""
-        return {key: getattr(self, key) for key in DECISIVE} | {
-            "lesson": self.lesson.name
-        }
+        values = {key: getattr(self, key) for key in DECISIVE}
+        return values | {"lesson": self.lesson.name}
 
     @property
     def done(self):
@@ -193,11 +184,8 @@ class Sweep:
 
     def values(self, name):
         """All parameters of a run, those of the grid first."""
-        return self.runs[name] | {
-            key: value
-            for key, value in (self.defaults | self.fixed).items()
-            if key not in self.grid
-        }
+        others = (self.defaults | self.fixed).items()
+        return self.runs[name] | {k: v for k, v in others if k not in self.grid}
 
     def record_path(self, name):
         """Where the record of a run is kept."""
@@ -306,28 +294,23 @@ def _read_record(sweep, name):
 
 def _changes(begun, now):
     """What differs, in words; a grid is the same whatever the order of its values."""
-
-    def sortable(value):
-        if not isinstance(value, dict):
-            return value
-        values = value.items()
-        return {
-            k: sorted(map(repr, v if isinstance(v, list) else [v])) for k, v in values
-        }
-
-    def told(value):
-        if not isinstance(value, dict):
-            return value
-        pairs = ((k, v if isinstance(v, list) else [v]) for k, v in value.items())
-        return " ".join(itertools.starmap(assignment, pairs)) or "empty"
-
     return [
         f"{said} has changed"
         if name == "source"
-        else f"{said} was {told(begun[name])} and is now {told(now[name])}"
+        else f"{said} was {_told(begun[name])} and is now {_told(now[name])}"
         for name, said in DECISIVE.items()
-        if sortable(begun[name]) != sortable(now[name])
+        if _told(begun[name], ordered=True) != _told(now[name], ordered=True)
     ]
+
+
+def _told(value, *, ordered=False):
+    """A text, or parameters as they stand on the command line."""
+    if not isinstance(value, dict):
+        return value
+    values = {k: v if isinstance(v, list) else [v] for k, v in value.items()}
+    if ordered:
+        values = {k: sorted(values[k], key=repr) for k in sorted(values)}
+    return " ".join(itertools.starmap(assignment, values.items())) or "empty"
 
 
 # --- Run ------------------------------------------------------------------------------
@@ -341,22 +324,25 @@ def run(sweep, *, workers=None, backend="processes", timeout=None):
     lesson = sweep.folder / sweep.lesson.path.name
     requests = [(name, lesson, sweep.fixed | x) for name, x in sweep.runs.items()]
     options = {"workers": workers, "backend": backend, "timeout": timeout}
-    print(_opening(sweep))
+    runs, left = len(sweep.runs), len(sweep.runs) - len(sweep.done)
+    text = f"{runs:,} run{'s' * (runs != 1)} of {sweep.lesson.name} "
+    text += f"({_product(sweep.grid)}), {sweep.profile} profile"
+    if sweep.records:
+        text += f": {len(sweep.done)} are done, {left} to go"
+    print(f"{text}; results in {sweep.folder}")
     signal, good = 0, True
     try:
         # As it is now: it may be opened, and changed, while the sweep goes on.
         publish_changed(lesson, sweep.lesson.path.read_bytes())
         _publish(sweep)
-        if len(sweep.done) < len(sweep.runs):
+        if left:
             keep = functools.partial(_keep, sweep)
             signal = terminal.run(requests, keep, done=sweep.done, **options)
     except (NotKeptError, OSError) as error:
         good = False
         terminal.complain(f"The sweep was stopped: {_reason(error)}")
     try:  # the plots, and what an earlier, killed command may have left out
-        for name in sweep.records:
-            _publish_run(sweep, name)
-        _publish(sweep, plots=True)
+        _publish(sweep, sweep.records, plots=True)
         if sweep.folder.parent == records.all_runs():
             course.lead_to_newest(sweep.folder.parent)
     except OSError as error:
@@ -374,47 +360,29 @@ def _keep(sweep, job, outcome):
     if not record.get("kept", True):
         raise NotKeptError(f"{job.name}: {record['error']}")
     sweep.records[job.name] = record
-    try:
-        _publish_run(sweep, job.name)
-        _publish(sweep)
-    except OSError as error:
-        said = f"the table cannot be written: {_reason(error)}"
-        raise NotKeptError(said) from None
+    _publish(sweep, [job.name])
     return record
 
 
-def _publish(sweep, *, plots=False):
-    """Publish the table and the page, and what TensorBoard is to know of all runs."""
+def _publish(sweep, names=(), *, plots=False):
+    """Publish the table and the page, and for TensorBoard the runs of these names."""
     publish(sweep.folder / "sweep.csv", sweep_page.table_csv(sweep))
     publish(sweep.folder / "index.html", sweep_page.page(sweep, plots=plots))
     known = [sweep.known[name] for name in sweep.values(next(iter(sweep.runs)))]
     measured = sweep_page.metric_names(sweep)
     folder = sweep.folder / "tensorboard"
     hparams.write_experiment(folder, known, sweep.grid, measured)
-
-
-def _publish_run(sweep, name):
-    record, path = sweep.records[name], sweep.record_path(name)
-    hparams.write_run(
-        sweep.folder / "tensorboard" / name,
-        sweep.values(name),
-        sweep_page.metrics(record),
-        ok=record["status"] == "ok",
-        seconds=record["seconds"],
-        # A lesson may have recorded what no record can hold.
-        ended=path.stat().st_mtime if path.exists() else time.time(),
-    )
-
-
-def _opening(sweep):
-    """How much there is to do, before it begins."""
-    runs = f"{len(sweep.runs):,} run{'s' * (len(sweep.runs) != 1)}"
-    text = f"{runs} of {sweep.lesson.name} ({_product(sweep.grid)}), "
-    text += f"{sweep.profile} profile"
-    if sweep.records:
-        left = len(sweep.runs) - len(sweep.done)
-        text += f": {len(sweep.done)} are done, {left} to go"
-    return f"{text}; results in {sweep.folder}"
+    for name in names:
+        record, path = sweep.records[name], sweep.record_path(name)
+        hparams.write_run(
+            folder / name,
+            sweep.values(name),
+            sweep_page.metrics(record),
+            ok=record["status"] == "ok",
+            seconds=record["seconds"],
+            # A lesson may have recorded what no record can hold.
+            ended=path.stat().st_mtime if path.exists() else time.time(),
+        )
 
 
 def _close(sweep, good, options):

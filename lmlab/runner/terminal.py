@@ -96,11 +96,12 @@ def table(columns, rows, *, title=None, right=()):
     return shown
 
 
-def show(table):
-    """Print one of rich's tables."""
+def show(*what, style=None):
+    """Print texts as they are, and rich's tables, a line or more each."""
     from rich.console import Console
 
-    Console().print(table)
+    options = {"markup": False, "highlight": False, "style": style}
+    Console().print(*what, sep="\n", **options)
 
 
 def explain(name, record, kept=None):
