@@ -68,9 +68,9 @@ class TestFind:
         assert [x.name for x in found] == ["01_backprop", "02_mlp_numpy"]
 
     def test_exercises_come_with_their_lesson_and_alone(self, course):
-        found = lessons.select(["2"], exercises=True)
+        found = lessons.select(["2"], ["exercises"])
         assert [x.name for x in found] == ["02_mlp_numpy", "exercises/02_mlp_numpy"]
-        found = lessons.select(["exercises/02_mlp_numpy"], exercises=True)
+        found = lessons.select(["exercises/02_mlp_numpy"], ["exercises"])
         assert [x.name for x in found] == ["exercises/02_mlp_numpy"]
 
     def test_an_unknown_lesson_names_the_near_one(self, course):
