@@ -15,6 +15,7 @@ __all__ = [
     "checks",
     "data",
     "devices",
+    "errors",
     "explore",
     "figures",
     "generation",
