@@ -544,6 +544,19 @@ def test_no_network(world, monkeypatch):
         assert time.monotonic() - start < 20
 
 
+def test_no_network_and_a_cache_that_has_a_part(world, tmp_path, monkeypatch):
+    hub.files("tiny")
+    shutil.copytree(tmp_path / "hub", tmp_path / "moved", symlinks=True)
+    for path in (tmp_path / "moved").glob("*/trees"):  # as an older library leaves it
+        shutil.rmtree(path)
+    (weights,) = (tmp_path / "moved").glob("**/snapshots/*/model.safetensors")
+    weights.unlink()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "moved"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(WeightsError, match="or no answer came"):
+        hub.files("tiny")
+
+
 # --- Hashes ---------------------------------------------------------------------------
 
 
