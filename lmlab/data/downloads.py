@@ -20,6 +20,7 @@ Two processes that need a file at once both download it and rename a whole file.
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 import urllib.parse
@@ -277,11 +278,11 @@ def _quiet(logger):
 
 
 def _sweep(folder):
-    """Remove temporary files that a killed download left more than a day ago."""
+    """Remove what a killed process left more than a day ago, a file or a folder."""
     for stray in folder.glob("tmp????????"):
         with contextlib.suppress(OSError):
             if time.time() - stray.stat().st_mtime > 86_400:
-                stray.unlink()
+                shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
 
 
 def _list(reasons, bullet):

@@ -161,7 +161,7 @@ class _Model:
             self._fail(path.name, "its content is wrong")
         for name in names:
             if self.pinned and not (folder / name).is_file():
-                self._fail(name, "it has no such file")
+                self._fail(name, "it has no such file, or no answer came")
         return {path.name: path for path in paths}
 
     def _whole(self, path):

