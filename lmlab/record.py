@@ -48,8 +48,8 @@ def metric(name, value, *, headline=False, digits=4, band=None):
     band: two runs that differ only in their seed are nearly always this close, or
     closer: 2√2 standard deviations over seeds. `lmlab compare` judges by it.
     Only the rounded value is shown; the record keeps it in full, nan and infinities
-    as text, since JSON has no such numbers. Raises TypeError or ValueError unless band is
-    a finite number ≥ 0.
+    as text, since JSON has no such numbers. Raises TypeError or ValueError unless band
+    is a finite number ≥ 0.
     """
     value = float(value)
     if band is not None:
