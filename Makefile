@@ -1,5 +1,6 @@
 # run · test · lab · notebooks · bench: each sets up .venv by itself when it is
-# missing or stale (another folder, other versions, a Python that is gone).
+# missing or stale (another folder, other versions, a Python that is gone), and tries
+# once to fetch the two real models that some lessons use.
 PYTHON ?= python3
 PY := .venv/bin/python
 KEY := $(CURDIR) $(shell cat pyproject.toml requirements.lock | cksum)
@@ -8,6 +9,7 @@ JOBS ?= $(shell $(PY) -c 'import joblib; print(joblib.cpu_count())')
 # The kernels that the libraries compute with: this machine's own, avx2, or reduced,
 # those of an old processor (lmlab/runner/kernel_sets.py).
 KERNELS ?= own
+MODELS := smollm2 minilm
 UNDER = kernels=$$($(PY) -m lmlab.runner.kernel_sets $(KERNELS)) && env $$kernels
 
 help:
@@ -45,6 +47,12 @@ setup:
 	@if [ "$$($(PY) -c '' 2>&1 && cat .venv/installed 2>&1)" != "$(KEY)" ]; then \
 		$(MAKE) --no-print-directory install; \
 	fi
+	@[ -e .venv/models ] || $(MAKE) --no-print-directory models
+
+models:
+	@echo "Fetching two models, once: 176 MB to download, a minute to convert ..."
+	@$(PY) -m lmlab.cli fetch --quiet $(MODELS) || true
+	@touch .venv/models
 
 install:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
@@ -56,10 +64,8 @@ install:
 		--constraint requirements.lock --editable '.[all]'
 	@echo "$(KEY)" > .venv/installed
 
-.PHONY: help run test lab notebooks bench setup install
-
 # Eight minutes on a machine with an NVIDIA GPU; what it finds is in benchmarks/gpu.md.
 gpu: setup
 	@LMLAB_OFFLINE=1 $(PY) benchmarks/gpu.py
 
-.PHONY: gpu
+.PHONY: help run test lab notebooks bench gpu setup models install

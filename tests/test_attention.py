@@ -257,16 +257,12 @@ def test_multi_head_weight_gradients_equal_torchs():
     (ours(x, causal=True) * R).sum().backward()
     closed = ~causal_mask(5)
     (theirs(x, x, x, attn_mask=closed, need_weights=False)[0] * R).sum().backward()
-    for layer, W, b in zip(
-        (ours.query, ours.key, ours.value),
-        theirs.in_proj_weight.grad.chunk(3),
-        theirs.in_proj_bias.grad.chunk(3),
+    for mine, its in (
+        (ours.qkv.weight, theirs.in_proj_weight),
+        (ours.qkv.bias, theirs.in_proj_bias),
+        (ours.output.weight, theirs.out_proj.weight),
     ):
-        torch.testing.assert_close(layer.weight.grad, W, atol=1e-12, rtol=0)
-        torch.testing.assert_close(layer.bias.grad, b, atol=1e-12, rtol=0)
-    torch.testing.assert_close(
-        ours.output.weight.grad, theirs.out_proj.weight.grad, atol=1e-12, rtol=0
-    )
+        torch.testing.assert_close(mine.grad, its.grad, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("masked", ["causal", "padding", "no mask"])
@@ -311,13 +307,13 @@ def test_multi_head_equals_kerass(masked):
 
 def copy_from_keras(ours, weights):
     """Keras keeps (width, heads, D) and (heads, E, width); torch (out, in)."""
-    layers = (ours.query, ours.key, ours.value, ours.output)
+    *parts, out = (torch.tensor(W) for W in weights[0::2])
+    *biases, last = (torch.tensor(b.reshape(-1)) for b in weights[1::2])
     with torch.no_grad():
-        for layer, W, b in zip(layers, weights[0::2], weights[1::2]):
-            columns = W.reshape(-1, W.shape[-1]) if layer is ours.output else W
-            columns = columns.reshape(columns.shape[0], -1)
-            layer.weight.copy_(torch.tensor(columns.T))
-            layer.bias.copy_(torch.tensor(b.reshape(-1)))
+        ours.qkv.weight.copy_(torch.cat([W.flatten(1).T for W in parts]))
+        ours.qkv.bias.copy_(torch.cat(biases))
+        ours.output.weight.copy_(out.flatten(0, 1).T)
+        ours.output.bias.copy_(last)
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)], ids=str)
@@ -379,7 +375,7 @@ def test_bfloat16_is_near_float32(rotary, need_weights):
             out = ours(x, causal=True, need_weights=need_weights)
         out = out[0] if need_weights else out
         out.float().square().mean().backward()
-        return out, ours.query.weight.grad.clone(), ours.value.weight.grad.clone()
+        return out, *(w.clone() for w in ours.qkv.weight.grad.split(ours.sizes)[::2])
 
     exact = run(devices.Machine("cpu", "", "float32", "", 1, 0).autocast())
     rough = run(machine.autocast())
@@ -398,6 +394,21 @@ def test_bfloat16_inputs(function):
     assert out.dtype == torch.bfloat16
     expected = function(q, k, v, causal=True)
     assert (out.float() - expected).norm() / expected.norm() < 0.02
+
+
+def test_keys_and_values_may_be_kept_in_half_precision():
+    torch.manual_seed(19)
+    q, k, v = draw(2, 3, 1, 8), draw(2, 3, 500, 8), draw(2, 3, 500, 4)
+    q, k, v = q.float(), k.bfloat16(), v.bfloat16()
+    exact = attend(q.double(), k.double(), v.double())
+    out = attend(q, k, v)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out.double(), exact, atol=1e-5, rtol=0)
+    # In half precision throughout, a sum is rounded once, at its end: 8 bits.
+    near = attend(q.bfloat16(), k, v)
+    assert near.dtype == torch.bfloat16
+    exact = attend(q.bfloat16().double(), k.double(), v.double())
+    torch.testing.assert_close(near, exact.bfloat16(), atol=1e-5, rtol=2**-7)
 
 
 def test_tiled_attention_under_autocast_stays_exact():
@@ -466,10 +477,10 @@ def test_rotary_heads_take_a_base_and_positions():
     other.load_state_dict(ours.state_dict())
     x = draw(2, 5, 8)
     assert not torch.allclose(ours(x), other(x))  # the base counts
-    q, k, v = (ours._split(f(x)) for f in (ours.query, ours.key, ours.value))
+    q, k, v = ours.project(x)
     places = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 7, 8, 9]])
     turned = [rotary(t, places[:, None], base=50.0) for t in (q, k)]
-    expected = ours._join(attend(*turned, v))
+    expected = ours.join(attend(*turned, v))
     torch.testing.assert_close(ours(x, positions=places), expected)
     torch.testing.assert_close(ours(x, x, positions=places, memory_positions=places),
         expected)  # fmt: skip
@@ -500,6 +511,51 @@ def test_heads_go_on_from_the_keys_and_values_they_kept(rotary):
         kept = KeysValues()
         torch.testing.assert_close(ours(x, memory, cache=kept), ours(x, memory))
         torch.testing.assert_close(ours(x, memory * 9, cache=kept), ours(x, memory))
+
+
+def test_kept_keys_and_values_outgrow_their_memory_and_pass_gradients_on():
+    torch.manual_seed(17)
+    ours = MultiHeadAttention(8, 2).double()
+    x, room = draw(2, 9, 8), torch.zeros(2, 2, 2, 4, 4).double()
+    whole = ours(x, causal=True)
+    expected = torch.autograd.grad(whole.sum(), x)[0]
+    pieces = [slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 6), slice(6, 9)]
+    read = KeysValues()
+    parts = [ours(x[:, part], causal=True, cache=read) for part in pieces]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+    (grad,) = torch.autograd.grad(torch.cat(parts, 1).sum(), x)
+    torch.testing.assert_close(grad, expected)
+    for kept in (KeysValues(), KeysValues(*room)):
+        addresses = set()
+        for part in pieces:  # what it holds may be made in inference mode and used on
+            mode = torch.inference_mode if part.start < 3 else torch.no_grad
+            with mode():
+                out = ours(x[:, part], causal=True, cache=kept)
+            torch.testing.assert_close(out, whole[:, part].detach())
+            addresses.add(kept.keys.data_ptr())
+        assert len(addresses) < len(pieces)  # not taken anew for every piece
+    assert (room != 0).all()  # what was given served until it was full
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_queries_share_keys_and_values_as_torchs_do(num_kv_heads, masked):
+    torch.manual_seed(18)
+    ours = MultiHeadAttention(16, 4, num_kv_heads, value_width=3).double()
+    assert ours.qkv.weight.shape == (16 + num_kv_heads * (4 + 3), 16)
+    x, memory, kept = draw(2, 5, 16), draw(2, 7, 16), KeysValues()
+    mask = torch.rand(2, 1, 5, 7) > 0.2 if masked else None
+    q, k, v = ours.project(x, memory)
+    assert k.shape == (2, num_kv_heads, 7, 4)
+    expected = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+    out, weights = ours(x, memory, mask, need_weights=True)
+    assert weights.shape == (2, 4, 5, 7)
+    torch.testing.assert_close(ours(x, memory, mask), ours.join(expected))
+    torch.testing.assert_close(out, ours.join(expected))
+    whole = ours(x, causal=True)
+    parts = [ours(x[:, i : i + 1], causal=True, cache=kept) for i in range(5)]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+    assert kept.keys.shape == (2, num_kv_heads, 5, 4)  # this is what sharing saves
 
 
 def test_rotary_heads_read_memory_in_pieces_at_the_positions_given():
@@ -676,10 +732,14 @@ def test_masks_that_do_not_fit(function, causal):
 
 
 def test_heads_and_widths_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"heads must divide .* width=10, heads=3"):
+    with pytest.raises(
+        ValueError, match=r"num_heads must divide .* width=10, num_heads=3"
+    ):
         MultiHeadAttention(10, 3)
-    with pytest.raises(ValueError, match="heads=0"):
+    with pytest.raises(ValueError, match=r"num_heads must be .* from 1, got 0"):
         MultiHeadAttention(10, 0)
+    with pytest.raises(ValueError, match=r"num_kv_heads must divide .* num_kv_heads=4"):
+        MultiHeadAttention(12, 6, 4)
     assert MultiHeadAttention(10, 3, key_width=4)(ones(1, 2, 10)).shape == (1, 2, 10)
     ours = MultiHeadAttention(6, 3)
     with pytest.raises(
@@ -694,7 +754,7 @@ def test_heads_and_widths_that_do_not_fit():
         ours(ones(2, 4, 6), ones(2, 5, 6), torch.ones(5, 4, dtype=torch.bool))
     with pytest.raises(TypeError, match=r"mask must be bool.*torch.float32"):
         ours(ones(2, 4, 6), mask=ones(4, 4))
-    with pytest.raises(ValueError, match="block must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="block must be a whole number from 1, got 0"):
         tiled_attention(ones(2, 3), ones(2, 3), ones(2, 3), block=0)
 
 

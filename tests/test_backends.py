@@ -1,11 +1,9 @@
-"""A run goes the same way on loky, Dask and Ray, and a lost worker costs one run.
+"""A run goes the same way here and on a Dask cluster; a lost worker costs one run.
 
 The workers of the cluster here are processes of their own, in other folders: what
 they share with the one who asks is a port.
 """
 
-import concurrent.futures
-import functools
 import importlib.util
 import json
 import os
@@ -16,12 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
 from test_cli import write
 
-from lmlab.runner import backends, clusters, execute, kernels, results, runs
+from lmlab.runner import execute, executor, kernels, records
 from lmlab.runner.lessons import LessonError, read_notebook
 
 distributed = pytest.importorskip("distributed")
@@ -46,6 +43,27 @@ GOOD = [
 QUICK = ["seed: int = 0", "print(seed)"]
 FAILS = ["seed: int = 0", "raise ValueError('no')"]
 DIES = ["seed: int = 0", "import os\nos.kill(os.getpid(), 9)"]
+ENDS = [
+    "seed: int = 0",
+    """\
+    import os, psutil
+    psutil.Process(os.getppid()).parent().kill()""",
+    "3",
+]
+COUNTS = [  # how many of them run meanwhile
+    "folder: str = ''",
+    """\
+    import os, time
+    from pathlib import Path
+    mine = Path(folder) / f"{os.getpid()}.now"
+    mine.touch()
+    most, end = 1, time.monotonic() + 3
+    while time.monotonic() < end:
+        most = max(most, len(list(Path(folder).glob("*.now"))))
+        time.sleep(0.05)
+    mine.unlink()
+    _ = mine.with_suffix(".most").write_text(str(most))""",
+]
 KILLS = ["seed: int = 0", "import os\nos.kill(os.getppid(), 9)", "3"]
 MEETS = [  # neither ends before the other has begun
     "here: str = ''\nthere: str = ''",
@@ -75,6 +93,7 @@ def lessons(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     sources = {"good": GOOD, "quick": QUICK, "fails": FAILS, "dies": DIES}
     sources |= {"kills": KILLS, "meets": MEETS, "waits": WAITS}
+    sources |= {"ends the machine": ENDS, "counts": COUNTS}
     for name, cells in sources.items():
         write(folder / f"{name}.ipynb", cells)
     return lambda name: folder / f"{name}.ipynb"
@@ -86,13 +105,13 @@ def jobs(lessons, tmp_path):
 
     def prepare(*requests, workers=2):
         requests = [(name, lessons(which), p) for name, which, p in requests]
-        return runs.prepare(requests, tmp_path / "scratch", workers=workers)
+        return executor.prepare(requests, tmp_path / "scratch", workers=workers)
 
     return prepare
 
 
 def finish(jobs, workers, backend):
-    with runs.running(jobs, workers, backend=backend) as done:
+    with executor.running(jobs, workers, backend=backend) as done:
         return {job.name: outcome for job, outcome in done}
 
 
@@ -198,7 +217,7 @@ def ran(cluster, lessons, tmp_path_factory):
         patch.setenv("LMLAB_OFFLINE", "1")
         for name in execute.kernels.threads.VARIABLES:
             patch.delenv(name, raising=False)
-        jobs = runs.prepare(requests, scratch, workers=1)
+        jobs = executor.prepare(requests, scratch, workers=1)
         with dask.config.set({"scheduler-address": cluster.address}):
             ended = finish(jobs, None, "dask")
     return {job.name: job for job in jobs}, ended
@@ -246,7 +265,7 @@ class TestOnACluster:
 
     def test_its_record_is_as_any_other(self, ran, tmp_path):
         jobs, ended = ran
-        kept = results.keep(jobs["good"], ended["good"], tmp_path, {"seed": 0})
+        kept = records.keep(jobs["good"], ended["good"], tmp_path, {"seed": 0})
         assert kept["status"] == "ok"
         assert kept["parameters"] == {"seed": 7}
         assert kept["metrics"][0]["value"] == 7
@@ -257,7 +276,7 @@ class TestOnACluster:
             ("waits", "meets", {"here": str(tmp_path / "a"), "there": str(tmp_path)}),
             ("stays", "meets", {"here": str(tmp_path / "c"), "there": "/nowhere/d"}),
         )
-        with runs.running(asked, 2, backend="dask") as done:
+        with executor.running(asked, 2, backend="dask") as done:
             job, outcome = next(done)
             assert (job.name, outcome.status) == ("waits", "ok")
         assert not marked({job.mark for job in asked})
@@ -275,56 +294,35 @@ class TestOnACluster:
         )
         text = job.source.read_text()
         with distributed.Client(cluster.address, set_as_default=False) as client:
-            future = client.submit(backends.elsewhere, job, text, pure=False)
+            future = client.submit(executor.elsewhere, job, text, pure=False)
             wait_for(begun.exists)
-            assert len(marked({job.mark})) == 2
+            assert len(marked({job.mark})) == 3  # with the kernel's own child
             future.cancel()
             wait_for(lambda: not marked({job.mark}))
 
-    def test_a_full_disk_here(self, far_away, jobs, monkeypatch):
-        def full(job, files):
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(backends, "unpack", full)
-        ended = finish(jobs(("quick", "quick", {})), 2, "dask")
+    def test_a_full_disk_here(self, far_away, jobs):
+        (asked,) = jobs(("quick", "quick", {}))
+        asked.scratch.parent.write_text("no folder")
+        ended = finish([asked], 2, "dask")
         assert ended["quick"].status == "failed"
-        assert (
-            ended["quick"].error == "cannot write the results: No space left on device"
-        )
+        assert ended["quick"].error == "cannot write the results: Not a directory"
 
 
 class TestALostWorker:
-    def test_on_this_machine_what_ran_has_failed_and_the_rest_runs(self, jobs):
-        names = ["kills", "a", "b", "c", "d"]
-        asked = jobs(*((x, "kills" if x == "kills" else "quick", {}) for x in names))
-        ended = finish(asked, 2, "loky")
-        assert ended.keys() == set(names)
-        assert ended["kills"].error == runs.KILLED
-        lost = [name for name, outcome in ended.items() if outcome.status != "ok"]
-        assert len(lost) <= 2
-        assert not marked({job.mark for job in asked})
-
-    def test_a_run_that_had_ended_is_kept(self, jobs):
-        (job,) = jobs(("quick", "quick", {}))
-        execute.execute(job)
-        assert runs._last_word(job).status == "ok"
-
-    def test_on_a_cluster_of_our_own_one_run_has_failed(
-        self, jobs, capfd, tmp_path, monkeypatch
+    @pytest.mark.parametrize("backend", ["processes", "dask"])
+    def test_one_run_has_failed_and_the_rest_runs(
+        self, backend, jobs, capfd, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        names = ["kills", "a", "b", "c"]
+        names = ["kills", "a", "b", "c", "d"]
         asked = jobs(*((x, "kills" if x == "kills" else "quick", {}) for x in names))
         before = dict(os.environ)
-        ended = finish(asked, 2, "dask")
+        ended = finish(asked, 2, backend)
         assert dict(os.environ) == before
-        assert {name: outcome.status for name, outcome in ended.items()} == {
-            "kills": "failed",
-            "a": "ok",
-            "b": "ok",
-            "c": "ok",
-        }
-        assert ended["kills"].error.startswith("its worker was killed")
+        failed = {"kills": ("failed", executor.KILLED)}
+        assert {name: (x.status, x.error) for name, x in ended.items()} == (
+            dict.fromkeys(names, ("ok", "")) | failed
+        )
         assert capfd.readouterr() == ("", "")
         ours = str(tmp_path)
         assert not marked(lambda mark: mark is not None and mark.startswith(ours))
@@ -332,24 +330,37 @@ class TestALostWorker:
 
     def test_on_a_cluster_elsewhere(self, far_away, jobs):
         ended = finish(jobs(("kills", "kills", {}), ("a", "quick", {})), 2, "dask")
-        assert ended["kills"].error.startswith("its worker was killed")
+        assert ended["kills"].error == executor.KILLED
         assert ended["a"].status == "ok"
+
+    def test_a_machine_of_a_cluster_that_is_lost(self, far_away, jobs):
+        """The run's grandparent there is Dask's own process."""
+        asked = jobs(("ends", "ends the machine", {}), ("a", "quick", {}))
+        ended = finish(asked, 2, "dask")
+        assert ended["ends"].error == executor.KILLED
+        assert ended["a"].status == "ok"
+
+    def test_a_process_that_cannot_be_started(self, jobs, monkeypatch):
+        monkeypatch.setattr(sys, "executable", "/no/such/python")
+        ended = finish(jobs(("a", "quick", {}), ("b", "quick", {})), 2, "processes")
+        assert {x.status for x in ended.values()} == {"failed"}
+        assert "no process could be started" in ended["a"].error
 
 
 ASKS = """\
 import sys
 from pathlib import Path
-from lmlab.runner import runs
+from lmlab.runner import executor
 
 if __name__ == "__main__":
     backend, lesson, *begun = sys.argv[1:]
     asked = [(Path(x).name, Path(lesson), {"begun": x}) for x in begun]
-    with runs.scratch_folder() as scratch:
-        jobs = runs.prepare(asked, scratch, workers=2)
+    with executor.scratch_folder() as scratch:
+        jobs = executor.prepare(asked, scratch, workers=2)
         try:
-            with runs.running(jobs, 2, backend=backend) as done:
+            with executor.running(jobs, 2, backend=backend) as done:
                 list(done)
-        except runs.Interrupted as error:
+        except executor.Interrupted as error:
             sys.exit(str(error))
 """
 
@@ -358,7 +369,7 @@ if __name__ == "__main__":
     ("backend", "number", "everyone", "said"),
     [
         ("dask", signal.SIGINT, True, "SIGINT\n"),
-        ("loky", signal.SIGKILL, False, None),
+        ("processes", signal.SIGKILL, False, ""),
     ],
 )
 def test_no_process_is_left(lessons, tmp_path, backend, number, everyone, said):
@@ -376,8 +387,7 @@ def test_no_process_is_left(lessons, tmp_path, backend, number, everyone, said):
     wait_for(lambda: all(path.exists() for path in begun), 60)
     (os.killpg if everyone else os.kill)(process.pid, number)
     out, _ = process.communicate(timeout=30)
-    if number != signal.SIGKILL:  # loky's watcher says what it cleans up after it
-        assert out == said
+    assert out == said
 
     def ended():
         for other in psutil.process_iter():
@@ -393,102 +403,39 @@ def test_no_process_is_left(lessons, tmp_path, backend, number, everyone, said):
 
 class TestWhatCannotBeHad:
     def test_a_backend_that_does_not_exist(self):
-        with pytest.raises(LessonError, match=r"no backend 'spark': loky, dask, ray\."):
-            runs.check_backend("spark")
+        with pytest.raises(LessonError, match=r"no backend 'spark': processes, dask\."):
+            executor.check_backend("spark")
 
-    @pytest.mark.parametrize("name", ["dask", "ray"])
-    def test_a_backend_that_is_not_installed(self, name, jobs, monkeypatch):
+    def test_a_backend_that_is_not_installed(self, jobs, monkeypatch):
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
         asked = jobs(("quick", "quick", {}))
         with (
-            pytest.raises(LessonError, match=rf"'{name}' is not.*pip .*'\.\[{name}\]'"),
-            runs.running(asked, backend=name),
+            pytest.raises(LessonError, match=r"'dask' is not.*pip .*'\.\[dask\]'"),
+            executor.running(asked, backend="dask"),
         ):
             raise AssertionError("something was run")
-        runs.check_backend("loky")
+        executor.check_backend("processes")
 
     def test_a_cluster_that_does_not_answer(self, jobs, monkeypatch):
         import dask
 
-        monkeypatch.setattr(clusters, "CONNECT_SECONDS", 1)
+        monkeypatch.setattr(executor, "CONNECT_SECONDS", 1)
         with (
             dask.config.set({"scheduler-address": "tcp://127.0.0.1:1"}),
             pytest.raises(LessonError, match=r"127\.0\.0\.1:1 does not answer"),
-            runs.running(jobs(("quick", "quick", {})), backend="dask"),
+            executor.running(jobs(("quick", "quick", {})), backend="dask"),
         ):
             raise AssertionError("something was run")
 
 
-class TestFutures:
-    def run(self, start, count, at_a_time=2):
-        backend = backends.Futures(start, lambda futures: None)
-        jobs = [execute.Job(str(i), Path(), Path()) for i in range(count)]
-        calls = [(job, functools.partial(_answer, job)) for job in jobs]
-        done = backend.results(calls, at_a_time)
-        return {job.name: outcome for job, outcome, _ in done}, backend
-
-    def test_every_result_once_and_nothing_is_held(self):
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            ended, backend = self.run(lambda call, name: pool.submit(call), 20)
-        assert ended.keys() == {str(i) for i in range(20)}
-        assert all(outcome.status == "ok" for outcome in ended.values())
-        assert backend.sent == set()
-
-    def test_an_end_before_the_end_cancels_what_is_at_work(self):
-        first, second = concurrent.futures.Future(), concurrent.futures.Future()
-        cancelled, futures = [], iter([first, second])
-        backend = backends.Futures(lambda *_: next(futures), cancelled.extend)
-        job = execute.Job("0", Path(), Path())
-        first.set_result((job, execute.Outcome("ok", 0.0), {}))
-        done = backend.results([(job, None)] * 2, 1)
-        assert next(done)[1].status == "ok"
-        done.close()
-        assert cancelled == [second]
-
-    @pytest.mark.parametrize("limit", [1, 3])
-    def test_at_most_so_many_at_a_time_and_none_in_this_process(self, limit):
-        now, most, names = [], [], []
-
-        def start(call, name):
-            now.append(name)
-            names.append(name)
-            most.append(len(now))
-            return pool.submit(lambda: (time.sleep(0.01), now.remove(name), call())[2])
-
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            self.run(start, 12, limit)
-        assert max(most) == limit
-        assert len(names) == 12
-
-    def test_what_cannot_be_sent_has_failed_however_many(self):
-        def start(call, name):
-            raise RuntimeError("closed\nat length")
-
-        ended, _ = self.run(start, 300)
-        assert len(ended) == 300
-        assert {outcome.error for outcome in ended.values()} == {"RuntimeError: closed"}
-
-
-def _answer(job):
-    return job, execute.Outcome("ok", 0.0), {}
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
-def test_ray(jobs):
-    names = ["kills", "good", "quick"]
-    asked = jobs(*((name, name, {}) for name in names))
-    try:
-        ended = finish(asked, 2, "ray")
-    except LessonError as error:
-        if "timed out during startup" in str(error):
-            pytest.skip("Ray did not start within its 30 s on this busy machine")
-        raise
-    assert {name: outcome.status for name, outcome in ended.items()} == {
-        "kills": "failed",
-        "good": "ok",
-        "quick": "ok",
-    }
-    assert ended["kills"].error.startswith("its worker was killed")
-    good = next(job for job in asked if job.name == "good")
-    assert nbformat.read(good.executed, 4).cells[3].execution_count == 3
-    assert [path.name for path in good.figures.iterdir()] == ["00-line.png"]
+class TestManyAtATime:
+    @pytest.mark.parametrize("backend", ["processes", "dask"])
+    def test_at_most_so_many_each_once(self, jobs, backend, tmp_path):
+        names = [str(number) for number in range(5)]
+        asked = jobs(*((x, "counts", {"folder": str(tmp_path)}) for x in names))
+        ended = finish(asked, 2, backend)
+        assert ended.keys() == set(names)
+        assert {outcome.status for outcome in ended.values()} == {"ok"}
+        at_a_time = [int(x.read_text()) for x in tmp_path.glob("*.most")]
+        assert len(at_a_time) == 5
+        assert max(at_a_time) == 2

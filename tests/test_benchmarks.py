@@ -34,7 +34,7 @@ def run(*arguments, timeout=120, **env):
 def test_mlp_measures_speed_and_accuracy():
     done = run(
         "mlp.py",
-        *("--data", "digits", "--threads", "1", "--rounds", "2"),
+        *("--data", "digits8x8", "--threads", "1", "--rounds", "2"),
         *("--batch-sizes", "64", "--optimizers", "adam", "--only", "torch"),
         *("--target", "0.8", "--seeds", "1", "--epochs", "10"),
     )
@@ -68,7 +68,7 @@ def test_mlp_without_mnist_measures_speed_and_says_so(tmp_path):
 def test_mlp_without_peers_says_so():
     done = run(
         "mlp.py",
-        *("--data", "digits", "--threads", "1", "--only", "lmlab", "--skip-speed"),
+        *("--data", "digits8x8", "--threads", "1", "--only", "lmlab", "--skip-speed"),
         *("--target", "0.5", "--seeds", "1", "--epochs", "5"),
     )
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def test_mlp_without_peers_says_so():
 
 
 def test_mlp_names_the_contender_that_stops():
-    done = run("mlp.py", "--data", "digits", "--images", "0", "--only", "floor")
+    done = run("mlp.py", "--data", "digits8x8", "--images", "0", "--only", "floor")
     assert done.returncode == 1
     assert "lmlab stopped in epoch; for its message run" in done.stderr
 
@@ -248,7 +248,7 @@ def test_gpt_without_nanogpts_train_says_so(tmp_path):
 def test_generation_measures_speed_lengths_and_perplexity():
     done = run(
         "generation.py",
-        *("--layers", "2", "--heads", "2", "--width", "32", "--vocabulary", "300"),
+        *("--layers", "2", "--heads", "2", "--width", "32", "--vocab-size", "300"),
         *("--context", "48", "--prompt", "4", "--tokens", "6", "--rounds", "2"),
         *("--lengths", "8", "30", "--steps", "3", "--threads", "1"),
         *("--precisions", "float32", "bfloat16", "--characters", "3000"),

@@ -408,8 +408,8 @@ def test_a_file_that_is_not_there_says_so(tmp_path):
 
 
 def test_a_model_of_another_shape_is_named_and_left_as_it_was(tmp_path):
-    small = GPT(Config(vocabulary=23, context=8, layers=1, heads=2, width=12))
-    large = GPT(Config(vocabulary=23, context=8, layers=2, heads=2, width=16))
+    small = GPT(Config(vocab_size=23, context=8, num_layers=1, num_heads=2, width=12))
+    large = GPT(Config(vocab_size=23, context=8, num_layers=2, num_heads=2, width=16))
     path = checkpoints.save(tmp_path, 1, checkpoints.model_tensors(small), {})
     before = [p.clone() for p in large.parameters()]
     with pytest.raises(CheckpointError) as caught:

@@ -1,12 +1,15 @@
 """Claims hold or raise, and a broken version that slips through is an error."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
 
 from lmlab import checks
 from lmlab.checks import ClaimError
+from lmlab.errors import LmlabError
+from lmlab.parameters import ParameterError
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.5]])
 
@@ -73,9 +76,13 @@ def test_nan_does_not_equal_nan_and_infinity_equals_infinity():
 def test_a_claim_that_could_not_fail_is_refused():
     with pytest.raises(ValueError, match="nothing to compare"):
         checks.close("empty", np.zeros((0, 3)), np.zeros((0, 3)), atol=1)
-    with pytest.raises(ValueError, match="finite tolerances"):
+    with pytest.raises(
+        ValueError, match=r"of close\(.*\) must be a number in \[0, inf\)"
+    ):
         checks.close("anything", 1.0, 2.0, atol=np.inf)
-    with pytest.raises(ValueError, match="finite tolerances"):
+    with pytest.raises(
+        ValueError, match=r"of close\(.*\) must be a number in \[0, inf\)"
+    ):
         checks.close("anything", 1.0, 2.0, rtol=np.nan)
     with pytest.raises(ValueError, match="empty interval"):
         checks.between("nowhere", 0.5, 1.0, 0.0)
@@ -223,9 +230,22 @@ SETTINGS = {"lr": 1.0, "num_steps": 100, "dataset": "digits"}
 FULL = {"dataset": "mnist", "num_steps": 200}
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """Give the user's variables, __main__'s, these values: the parameters' and more."""
+
+    def give(**values):
+        for name, value in (PARAMETERS | values).items():
+            monkeypatch.setitem(vars(sys.modules["__main__"]), name, value)
+
+    give()
+    return give
+
+
 @pytest.mark.parametrize("given", [{}, {"seed": 7}, FULL])
-def test_at_the_lessons_own_settings_usual_claims_are_claims(given, capsys):
-    usual = checks.usual(PARAMETERS | given, SETTINGS, FULL)
+def test_at_the_lessons_own_settings_usual_claims_are_claims(given, here, capsys):
+    here(**given)
+    usual = checks.usual(SETTINGS, FULL)
     with usual:
         checks.between("accuracy", 0.978, 0.96, 1.0)
         checks.catches(check_softmax, {"uniform": lambda x: x / 3}, correct=softmax)
@@ -246,9 +266,10 @@ def test_at_the_lessons_own_settings_usual_claims_are_claims(given, capsys):
     ],
 )
 def test_at_other_settings_a_usual_claim_is_shown_and_not_asserted(
-    given, where, capsys
+    given, where, here, capsys
 ):
-    with checks.usual(PARAMETERS | given, SETTINGS, FULL):
+    here(**given)
+    with checks.usual(SETTINGS, FULL):
         checks.between("accuracy", 0.978, 0.96, 1.0)
         checks.between("accuracy", 0.9, 0.96, 1.0)
         checks.equal("two shapes", X, X[0])
@@ -271,9 +292,10 @@ def test_at_other_settings_a_usual_claim_is_shown_and_not_asserted(
         checks.between("accuracy", 0.9, 0.96, 1.0)
 
 
-def test_broken_versions_must_fail_at_other_settings_too(capsys):
+def test_broken_versions_must_fail_at_other_settings_too(here, capsys):
+    here(lr=0.1)
     uniform = {"uniform": lambda x: np.full_like(x, 1 / x.shape[1])}
-    with checks.usual(PARAMETERS | {"lr": 0.1}, SETTINGS):
+    with checks.usual(SETTINGS):
         checks.catches(check_softmax, uniform, correct=softmax)
         checks.catches(check_softmax, uniform, correct=np.exp)
     said = capsys.readouterr().out
@@ -282,10 +304,11 @@ def test_broken_versions_must_fail_at_other_settings_too(capsys):
     assert "✓" not in said
 
 
-def test_usual_settings_end_with_their_block_whatever_ends_it(capsys):
-    with pytest.raises(ZeroDivisionError), checks.usual({"lr": 2.0}, {"lr": 1.0}):
+def test_usual_settings_end_with_their_block_whatever_ends_it(here, capsys):
+    here(lr=2.0)
+    with pytest.raises(ZeroDivisionError), checks.usual({"lr": 1.0}):
         raise ZeroDivisionError
-    with checks.usual({"lr": 2.0}, {"lr": 1.0}), checks.usual({"lr": 2}, {"lr": 2}):
+    with checks.usual({"lr": 1.0}), checks.usual({"lr": 2}):
         checks.holds("inside", True)
     checks.holds("outside", True)
     assert capsys.readouterr().out == (
@@ -293,10 +316,19 @@ def test_usual_settings_end_with_their_block_whatever_ends_it(capsys):
     )
 
 
-def test_usual_settings_that_could_not_differ_are_refused():
+def test_usual_settings_that_could_not_differ_are_refused(here):
     with pytest.raises(ValueError, match="needs settings"):
-        checks.usual(PARAMETERS, {})
+        checks.usual({})
     with pytest.raises(ValueError, match="the same names"):
-        checks.usual(PARAMETERS, SETTINGS, {"epochs": 3})
-    with pytest.raises(KeyError, match="epochs"):
-        checks.usual(PARAMETERS, {"epochs": 3})
+        checks.usual(SETTINGS, {"epochs": 3})
+
+
+def test_usual_names_the_cell_to_run_when_the_parameters_are_not_there(here):
+    with pytest.raises(ParameterError, match=r"not defined: epochs, depth\. Run the"):
+        checks.usual({"epochs": 3, "lr": 1.0, "depth": 2})
+
+
+def test_a_claim_that_fails_is_one_of_our_errors_and_an_assertion():
+    with pytest.raises(LmlabError) as caught:
+        checks.holds("it holds", False)
+    assert isinstance(caught.value, AssertionError)

@@ -9,9 +9,9 @@ import nbformat
 import pytest
 
 from lmlab.record import KEY
-from lmlab.runner import past_runs, report
+from lmlab.runner import records
 from lmlab.runner.compare import compare, pairs
-from lmlab.runner.lessons import LessonError
+from lmlab.runner.lessons import LessonError, read_notebook
 
 VERSIONS = {"python": "3.11.7", "numpy": "2.4.6"}
 
@@ -191,7 +191,7 @@ def notebook(path, *, injected="", facts=True, value=0.9):
 
 def test_a_notebook_that_papermill_ran_is_a_record_by_itself(tmp_path):
     path = notebook(tmp_path / "07_small.ipynb", injected="# Parameters\nlr = 0.01")
-    (record,) = past_runs.load(path).values()
+    (record,) = records.load(path).values()
     assert record["parameters"] == {"seed": 0, "lr": 0.01}
     assert record["metrics"] == [metric(0.9)]
     assert record["code"] == ["x = 1"]
@@ -223,7 +223,7 @@ def lessons(tmp_path, monkeypatch):
 def test_a_notebook_says_whether_it_ran_as_a_profile_does(
     lessons, tmp_path, injected, usual
 ):
-    (record,) = past_runs.load(
+    (record,) = records.load(
         notebook(tmp_path / "07_small.later.ipynb", injected=injected)
     ).values()
     assert (record["lesson"], record["of_a_profile"]) == ("07_small", usual)
@@ -231,14 +231,14 @@ def test_a_notebook_says_whether_it_ran_as_a_profile_does(
 
 def test_runs_can_be_compared_without_the_checkout(tmp_path, monkeypatch):
     monkeypatch.setenv("LMLAB_NOTEBOOKS", str(tmp_path / "nowhere"))
-    (record,) = past_runs.load(notebook(tmp_path / "07_small.ipynb")).values()
+    (record,) = records.load(notebook(tmp_path / "07_small.ipynb")).values()
     assert record["of_a_profile"] is True
 
 
 def recorded(path, **changes):
     """A record beside this notebook, as a run leaves it."""
     about = run(notebook=path.name, metrics=[metric(0.9)], **changes)
-    about["digest"] = report.digest(past_runs.read_notebook(path))
+    about["digest"] = records.digest(read_notebook(path))
     del about["code"]
     place = path.with_name("07_small.run.json")
     place.write_text(json.dumps(about), encoding="utf-8")
@@ -248,10 +248,10 @@ def recorded(path, **changes):
 def test_a_record_is_believed_of_the_notebook_that_it_was_made_of(lessons, tmp_path):
     path = notebook(tmp_path / "07_small.ipynb")
     recorded(path)
-    (found,) = past_runs.load(path).values()
+    (found,) = records.load(path).values()
     assert found["versions"] == VERSIONS
     beside = notebook(tmp_path / "07_small.lr0.2.ipynb", injected="lr = 0.2", value=0.7)
-    (other,) = past_runs.load(beside).values()
+    (other,) = records.load(beside).values()
     assert other["metrics"] == [metric(0.7)]
     assert other["parameters"] == {"seed": 0, "lr": 0.2}
     assert "versions" not in other
@@ -265,12 +265,12 @@ def test_a_notebook_that_was_run_again_speaks_for_itself(lessons, tmp_path):
     place = recorded(path)
     notebook(path, injected="lr = 0.2", value=0.8)
     for of_the_notebook in (path, tmp_path):
-        (again,) = past_runs.load(of_the_notebook).values()
+        (again,) = records.load(of_the_notebook).values()
         assert again["metrics"] == [metric(0.8)]
         assert again["parameters"] == {"seed": 0, "lr": 0.2}
         assert again["code"] == ["x = 1"]
         assert "versions" not in again  # those are known of the run before only
-    (found,) = past_runs.load(place).values()
+    (found,) = records.load(place).values()
     assert found["metrics"] == [metric(0.9)]  # the record speaks of its own run,
     assert found["code"] is None  # and what is in the notebook now is not its code
     said = compare(found, again).summary
@@ -281,12 +281,12 @@ def test_a_notebook_that_was_run_again_speaks_for_itself(lessons, tmp_path):
 def test_saving_a_notebook_again_leaves_it_its_record(lessons, tmp_path):
     path = notebook(tmp_path / "07_small.ipynb")
     place = recorded(path)
-    again = past_runs.read_notebook(path)
+    again = read_notebook(path)
     again.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
     again.cells[0].metadata["collapsed"] = False
     nbformat.write(again, path)
     for of_the_run in (path, tmp_path, place):
-        assert past_runs.load(of_the_run)["07_small"]["versions"] == VERSIONS
+        assert records.load(of_the_run)["07_small"]["versions"] == VERSIONS
 
 
 def test_a_folder_whose_notebook_was_emptied_says_so(tmp_path):
@@ -294,26 +294,26 @@ def test_a_folder_whose_notebook_was_emptied_says_so(tmp_path):
     place = recorded(path)
     notebook(path, facts=False)
     with pytest.raises(LessonError, match=r"07_small.ipynb .* has it been run"):
-        past_runs.load(tmp_path)
-    assert past_runs.load(place)["07_small"]["metrics"] == [metric(0.9)]
+        records.load(tmp_path)
+    assert records.load(place)["07_small"]["metrics"] == [metric(0.9)]
 
 
 def test_a_run_that_failed_before_its_first_claim_keeps_its_record(tmp_path):
     path = notebook(tmp_path / "07_small.failed.ipynb", facts=False)
     recorded(path, status="failed")
-    assert past_runs.load(tmp_path)["07_small"]["status"] == "failed"
+    assert records.load(tmp_path)["07_small"]["status"] == "failed"
 
 
 def test_a_folder_gives_every_record_in_it_with_its_code(tmp_path):
-    digest = report.digest(nbformat.read(notebook(tmp_path / "01_a.ipynb"), 4))
+    digest = records.digest(nbformat.read(notebook(tmp_path / "01_a.ipynb"), 4))
     for name in ("01_a", "02_b"):
         record = run(lesson=name, notebook=f"{name}.ipynb", digest=digest)
         (tmp_path / f"{name}.run.json").write_text(json.dumps(record))
-    found = past_runs.load(tmp_path)
+    found = records.load(tmp_path)
     assert list(found) == ["01_a", "02_b"]
     assert found["01_a"]["code"] == ["x = 1"]
     assert found["02_b"]["code"] is None
-    assert past_runs.load(tmp_path / "01_a.ipynb") == {"01_a": found["01_a"]}
+    assert records.load(tmp_path / "01_a.ipynb") == {"01_a": found["01_a"]}
 
 
 def test_what_is_no_run_is_refused_with_what_is_needed(tmp_path):
@@ -334,7 +334,7 @@ def test_what_is_no_run_is_refused_with_what_is_needed(tmp_path):
         ("new.ipynb", "has it been run"),
     ):
         with pytest.raises(LessonError, match=message):
-            past_runs.load(tmp_path / name)
+            records.load(tmp_path / name)
 
 
 def lmlab(*arguments):

@@ -5,6 +5,7 @@ import errno
 import gzip
 import hashlib
 import http.server
+import lzma
 import os
 import pathlib
 import socket
@@ -18,8 +19,10 @@ import numpy as np
 import pooch
 import pytest
 
+import tools.digits
 from lmlab import data
-from lmlab.data import downloads
+from lmlab.data import corpora, downloads
+from lmlab.data import images as of_images
 
 ROOT = pathlib.Path(__file__).parents[1]
 REAL = (ROOT / (os.environ.get("LMLAB_MIRROR") or "../shared/data")).resolve()
@@ -183,9 +186,59 @@ def failure():
 # --- the embedded digits ----------------------------------------------------------
 
 
-def test_digits_are_real_and_have_mnists_shapes():
+def test_digits_are_5000_of_mnists_the_same_number_of_each():
     images = data.load("digits")
-    assert repr(images) == "digits: 1,437 training and 360 test images of 28×28"
+    assert repr(images) == "digits: 4,000 training and 1,000 test images of 28×28"
+    for X, y in (
+        (images.X_train, images.y_train),
+        (images.X_test, images.y_test),
+    ):
+        assert X.shape == (len(y), 28, 28)
+        assert (X.dtype, y.dtype) == (np.uint8, np.int64)
+        assert (X.min(), X.max()) == (0, 255)
+        assert np.array_equal(y, np.arange(len(y)) % 10)
+    every = np.concatenate([images.X_train, images.X_test]).reshape(5000, -1)
+    assert len(np.unique(every, axis=0)) == 5000
+    assert images.licence == data.DATASETS["mnist"].licence == "CC BY-SA 3.0"
+    assert images.source == data.DATASETS["mnist"].source
+
+
+def test_the_digits_are_light_and_their_readme_names_them():
+    path = of_images.DIGITS
+    assert path.stat().st_size < 1_500_000
+    readme = (path.parent / "README.md").read_text(encoding="utf-8")
+    assert of_images.DIGITS_SHA256 in readme
+    assert f"{path.stat().st_size:,} bytes" in readme
+    licence = (path.parent / "LICENSE.txt").read_text(encoding="utf-8")
+    assert "creativecommons.org/licenses/by-sa/3.0" in licence
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut", "other content"])
+def test_damaged_digits_are_noticed(monkeypatch, tmp_path, harm):
+    whole = of_images.DIGITS.read_bytes()
+    content = {"cut": whole[:-100], "other content": lzma.compress(b"a")}
+    if harm != "missing":
+        (tmp_path / "digits.npy.xz").write_bytes(content[harm])
+    monkeypatch.setattr(of_images, "DIGITS", tmp_path / "digits.npy.xz")
+    with pytest.raises(data.DataError, match="restore"):
+        data.load("digits")
+
+
+def test_they_are_made_of_the_packages_first_ones():
+    of_digits = [
+        np.full((600, 28, 28), digit, np.uint8)
+        + (np.arange(600) % 200)[:, None, None].astype(np.uint8)
+        for digit in range(10)
+    ]
+    X_train, y_train, X_test, y_test = tools.digits.split(of_digits)
+    assert (X_train.shape, X_test.shape) == ((4000, 28, 28), (1000, 28, 28))
+    assert (y_train[13], X_train[13, 0, 0]) == (3, 3 + 1)
+    assert (y_test[13], X_test[13, 0, 0]) == (3, 3 + 401 % 200)
+
+
+def test_small_digits_are_real_and_have_mnists_shapes():
+    images = data.load("digits8x8")
+    assert repr(images) == "digits8x8: 1,437 training and 360 test images of 28×28"
     for X, y, n in (
         (images.X_train, images.y_train, 1437),
         (images.X_test, images.y_test, 360),
@@ -201,7 +254,7 @@ def test_digits_are_real_and_have_mnists_shapes():
 def test_digits_split_is_fixed_stratified_and_without_overlap():
     from sklearn.datasets import load_digits
 
-    images = data.load("digits")
+    images = data.load("digits8x8")
     counts = np.bincount(load_digits().target)
     share = np.bincount(images.y_test) / counts
     assert np.all(abs(share - 0.2) < 0.01)
@@ -215,7 +268,7 @@ def test_digits_split_is_fixed_stratified_and_without_overlap():
 def test_scaling_is_bilinear():
     from scipy.ndimage import zoom
 
-    spread = data._bilinear(8, 28)
+    spread = of_images.bilinear(8, 28)
     assert spread.shape == (28, 8)
     assert np.allclose(spread.sum(1), 1, atol=1e-15)
     assert np.all((spread > 0).sum(1) <= 2)
@@ -230,8 +283,9 @@ def test_digits_need_neither_network_nor_cache(monkeypatch, tmp_path):
 
     monkeypatch.setattr(socket, "socket", no_socket)
     monkeypatch.setenv("LMLAB_DATA", str(tmp_path / "never"))
-    assert data.fetch("digits") == []
-    assert len(data.load("digits").y_train) == 1437
+    assert data.fetch("digits") == data.fetch("digits8x8") == []
+    assert len(data.load("digits").y_train) == 4000
+    assert len(data.load("digits8x8").y_train) == 1437
     assert not (tmp_path / "never").exists()
 
 
@@ -239,7 +293,9 @@ def test_digits_need_neither_network_nor_cache(monkeypatch, tmp_path):
 
 
 def test_unknown_name_names_the_near_ones():
-    with pytest.raises(data.DataError, match=r"did you mean mnist.*digits, mnist"):
+    with pytest.raises(
+        data.DataError, match=r"did you mean mnist.*digits, digits8x8, english, mnist"
+    ):
         data.load("MNITS")
     with pytest.raises(data.DataError, match="there is no data set 7"):
         data.fetch(7)
@@ -251,6 +307,10 @@ def test_describe_says_size_licence_and_sources():
     assert "CC BY-SA 3.0" in text
     assert text.count("\n  from: https://") == 2
     assert "embedded, no network" in data.describe("digits")
+    for name in data.DATASETS:
+        said = data.describe(name)
+        assert said.startswith(f"{name}: ")
+        assert data.DATASETS[name].licence in said
 
 
 def test_every_registered_name_loads(monkeypatch, tmp_path):
@@ -271,6 +331,9 @@ def test_every_registered_name_loads(monkeypatch, tmp_path):
     monkeypatch.setenv("LMLAB_OFFLINE", "1")
     for name in data.DATASETS:
         assert data.load(name).name == name
+    kinds = {"images": data.Images, "text": corpora.Text}
+    for name, dataset in data.DATASETS.items():
+        assert isinstance(data.load(name), kinds[dataset.kind])
     text = data.load("tinyshakespeare")
     assert text.train + text.validation == contents["input.txt"].decode()
 
@@ -305,7 +368,7 @@ sys.modules["IPython"].get_ipython = lambda: shell
 sys.modules["ipywidgets"] = None
 from lmlab import data
 from lmlab.data import downloads
-print(downloads.cache_dir().name, len(data.load("digits").y_test))
+print(downloads.cache_dir().name, len(data.load("digits8x8").y_test))
 """
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, capture_output=True, text=True, timeout=60)
@@ -661,7 +724,7 @@ def test_idx_header_is_checked(tmp_path, body, reason):
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(body))
     with pytest.raises(data.DataError, match=reason):
-        data._read_idx(path)
+        of_images.read_idx(path)
 
 
 def test_labels_must_go_with_images(tmp_path):
@@ -671,4 +734,4 @@ def test_labels_must_go_with_images(tmp_path):
     with pytest.raises(
         data.DataError, match=r"\(20, 28, 28\) do not go with .*\(19,\)"
     ):
-        data._read_idx_images(data.DATASETS["mnist"], [tmp_path / n for n in short])
+        of_images.read_idx_images(data.DATASETS["mnist"], [tmp_path / n for n in short])

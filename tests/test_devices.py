@@ -59,7 +59,7 @@ def test_a_device_that_does_not_exist_is_an_error(monkeypatch, where):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     if where == "environment":
         monkeypatch.setenv("LMLAB_DEVICE", "gpu")
-        with pytest.raises(ValueError, match=r"'gpu' .*LMLAB_DEVICE.*auto, cuda"):
+        with pytest.raises(ValueError, match="LMLAB_DEVICE must be one of auto, cuda"):
             devices.choose_device()
     else:
         with pytest.raises(ValueError, match=r"'cuda', asked for by .* there is cpu"):
@@ -85,7 +85,7 @@ def test_precision_on_a_cpu_is_float32_unless_asked():
     assert devices.choose_precision("bfloat16")[0] == "bfloat16"
     with pytest.raises(ValueError, match="float16 on a CPU"):
         devices.choose_precision("float16", "cpu")
-    with pytest.raises(ValueError, match="unknown precision 'fp8'"):
+    with pytest.raises(ValueError, match=r"precision must be one of .* got 'fp8'"):
         devices.choose_precision("fp8")
 
 
@@ -140,13 +140,13 @@ def test_tensorflow_imported_after_seeding_is_seeded_too():
 
 @pytest.mark.parametrize("seed", [1.0, "1", None, True])
 def test_a_seed_is_an_int(seed):
-    with pytest.raises(TypeError, match="seed must be an int"):
+    with pytest.raises(TypeError, match="seed must be a whole number"):
         devices.seed_everything(seed)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_is_in_range(seed):
-    with pytest.raises(ValueError, match=r"\[0, 2\*\*32\)"):
+    with pytest.raises(ValueError, match="from 0 to 4294967295, got"):
         devices.seed_everything(seed)
 
 
@@ -265,7 +265,7 @@ def test_a_limit_outlives_what_the_environment_says(monkeypatch):
 
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "2"])
 def test_threads_are_counted_from_one(number):
-    with pytest.raises(ValueError, match="whole number from 1"):
+    with pytest.raises((ValueError, TypeError), match=r"threads must be .* from 1"):
         threads.limit_threads(number)
 
 

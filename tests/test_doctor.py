@@ -33,44 +33,39 @@ class TestPackages:
         path.write_text("# tested\n" + "\n".join(lines) + "\n")
         return path
 
-    def installed(self, monkeypatch, **versions):
-        monkeypatch.setattr(doctor, "_installed", versions.get)
-        monkeypatch.setattr(doctor, "_required", lambda: ["numpy"])
+    def look(self, tmp_path, *lines, **versions):
+        """What is said of a lock with these lines when these are installed."""
+        needed = dict.fromkeys(doctor.required(), "1.0")
+        installed = {k: v for k, v in (needed | versions).items() if v}
+        return only(doctor.packages(self.lock(tmp_path, *lines), installed))
 
-    def test_as_tested_whatever_the_build(self, tmp_path, monkeypatch):
-        self.installed(monkeypatch, numpy="2.4.6", torch="2.13.0+cpu")
-        finding = only(
-            doctor.packages(self.lock(tmp_path, "numpy==2.4.6", "torch==2.13.0"))
-        )
+    def test_as_tested_whatever_the_build(self, tmp_path):
+        lock = "numpy==2.4.6", "torch==2.13.0", "Some.Thing==1.0"
+        installed = {"numpy": "2.4.6", "torch": "2.13.0+cpu", "some_thing": "1.0"}
+        finding = self.look(tmp_path, *lock, **installed)
         assert finding.good
-        assert "2 packages" in finding.text
+        assert "3 packages" in finding.text
 
-    def test_another_version(self, tmp_path, monkeypatch):
-        self.installed(monkeypatch, numpy="2.3.0")
-        finding = only(doctor.packages(self.lock(tmp_path, "numpy==2.4.6")))
+    def test_another_version(self, tmp_path):
+        finding = self.look(tmp_path, "numpy==2.4.6", numpy="2.3.0")
         assert not finding.good
-        assert "numpy 2.3.0 (tested: 2.4.6)" in finding.text
+        assert finding.text == "other versions: numpy 2.3.0 (tested: 2.4.6)"
         assert "pip install -c requirements.lock" in finding.advice
 
-    def test_a_missing_package_counts_when_lmlab_requires_it(
-        self, tmp_path, monkeypatch
-    ):
-        lock = self.lock(tmp_path, "numpy==2.4.6", "torch==2.13.0")
-        self.installed(monkeypatch, numpy="2.4.6")
-        assert only(doctor.packages(lock)).good
-        self.installed(monkeypatch, torch="2.13.0")
-        finding = only(doctor.packages(lock))
+    def test_a_missing_package_counts_when_lmlab_requires_it(self, tmp_path):
+        lock = "numpy==2.4.6", "torch==2.13.0"
+        assert self.look(tmp_path, *lock, numpy="2.4.6").good
+        finding = self.look(tmp_path, *lock, numpy="", torch="2.13.0")
         assert not finding.good
-        assert "missing: numpy" in finding.text
+        assert finding.text == "missing: numpy"
 
     def test_no_lock(self, tmp_path):
         assert not only(doctor.packages(tmp_path / "requirements.lock")).good
 
-    def test_this_environment_has_what_lmlab_requires(self):
-        required = doctor._required()
-        assert {"papermill", "numpy"} <= set(required)
-        assert "torch" not in required  # an extra
-        assert all(doctor._installed(name) for name in required)
+    def test_this_environment_has_what_lmlab_requires(self, tmp_path):
+        assert {"papermill", "numpy"} <= set(doctor.required())
+        assert "torch" not in doctor.required()  # an extra
+        assert only(doctor.packages(self.lock(tmp_path, "no-such-package==1"))).good
 
 
 class TestMachine:
@@ -104,14 +99,14 @@ class TestMachine:
     def test_a_full_disk(self, tmp_path, monkeypatch):
         usage = SimpleNamespace(free=2**29)
         monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
-        finding = doctor._room("disk", tmp_path / "not" / "yet", "name another")
+        finding = doctor.room("disk", tmp_path / "not" / "yet", "name another")
         assert not finding.good
         assert finding.advice == "free some space, or name another"
         assert finding.text.startswith("0.5 GiB free")
 
     def test_a_place_that_cannot_be_written(self, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")
-        finding = doctor._room("disk", tmp_path / "file" / "runs", "name another")
+        finding = doctor.room("disk", tmp_path / "file" / "runs", "name another")
         assert not finding.good
         assert f"{tmp_path / 'file'} is none" in finding.text
         assert finding.advice == "name another"  # the file may be the reader's own
@@ -120,7 +115,7 @@ class TestMachine:
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
-        finding = doctor._room("disk", tmp_path, "clean up")
+        finding = doctor.room("disk", tmp_path, "clean up")
         assert not finding.good
         assert "Permission denied" in finding.text
 
@@ -158,7 +153,7 @@ class TestMachine:
         assert temporary.advice == "set TMPDIR to another folder"
 
     def test_nothing_is_made_by_looking(self, tmp_path):
-        assert doctor._room("disk", tmp_path / "a" / "b", "").good
+        assert doctor.room("disk", tmp_path / "a" / "b", "").good
         assert list(tmp_path.iterdir()) == []
 
     def test_an_empty_cache_names_the_command(self, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """lmlab.generation against Hugging Face's generate, and what changes nothing."""
 
+import math
 import random
 
 import numpy as np
@@ -13,12 +14,14 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from lmlab.generation import generate, sampling
+from lmlab.generation import generate, sampling, search
 from lmlab.methods import quantization as quantized
 from lmlab.models import pretrained
 from lmlab.models.gpt import GPT, Config
 
-CONFIG = Config(vocabulary=53, context=40, layers=3, heads=4, width=20, dropout=0.2)
+CONFIG = Config(
+    vocab_size=53, context=40, num_layers=3, num_heads=4, width=20, dropout=0.2
+)
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [7]]
 
 
@@ -68,6 +71,29 @@ def until(ids, stop):
     return ids[: ends[0] + 1] if ends else ids
 
 
+class Chain:
+    """A text of ids 0, 1, 2 whose next id depends on the last one, and on the place."""
+
+    def __init__(self, after, at):
+        self.after, self.at = after, at
+
+    def begin(self):
+        self.length, self.rows = 0, [0]
+        return self._logits()
+
+    def add(self, ids):
+        self.length, self.rows = self.length + 1, ids.tolist()
+        return self._logits()
+
+    def pick(self, rows):
+        self.rows = [self.rows[row] for row in rows.tolist()]
+
+    def _logits(self):
+        tables = [self.at.get(self.length, self.after.get(row)) for row in self.rows]
+        p = [[(table or {}).get(i, 0.0) for i in range(3)] for table in tables]
+        return torch.tensor(p).log()
+
+
 # --- Against Hugging Face -------------------------------------------------------------
 
 
@@ -91,11 +117,16 @@ def test_greedy_equals_huggingfaces(model, theirs, use_cache):
     assert len(texts) > 8  # and they differ
 
 
-@pytest.mark.parametrize(("beams", "best"), [(2, 1), (3, 3), (5, 2)])
-def test_beams_equal_huggingfaces(model, theirs, beams, best):
+@pytest.mark.parametrize(("num_beams", "best"), [(2, 1), (3, 3), (5, 2)])
+def test_beams_equal_huggingfaces(model, theirs, num_beams, best):
     for prompt, penalty, stop in cases(12):
         expected = by_huggingface(
-            theirs, prompt, penalty, stop, num_beams=beams, num_return_sequences=best
+            theirs,
+            prompt,
+            penalty,
+            stop,
+            num_beams=num_beams,
+            num_return_sequences=best,
         )
         ours = generate(
             model,
@@ -103,10 +134,43 @@ def test_beams_equal_huggingfaces(model, theirs, beams, best):
             15,
             repetition_penalty=penalty,
             stop=stop,
-            beams=beams,
+            num_beams=num_beams,
             num_sequences=best,
         )
         assert ours == expected
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0, -1.0])
+@pytest.mark.parametrize("num_beams", [2, 3, 4])
+def test_the_length_penalty_is_huggingfaces(model, theirs, num_beams, length_penalty):
+    """The stops end many continuations early: long and short ones are compared."""
+    found, options = [], {"num_beams": num_beams, "length_penalty": length_penalty}
+    for prompt, _, stop in cases(14):
+        expected = by_huggingface(
+            theirs, prompt, 1.0, stop, num_return_sequences=num_beams, **options
+        )
+        ours = generate(
+            model, prompt, 15, stop=stop, num_sequences=num_beams, **options
+        )
+        assert ours == expected
+        found.append(ours[0])
+    plain = [
+        generate(model, prompt, 15, stop=stop, num_beams=num_beams)[0]
+        for prompt, _, stop in cases(14)
+    ]
+    assert (found == plain) == (length_penalty == 1.0)  # it decides something
+
+
+def test_a_penalty_by_hand():
+    """Two ways out: at once with p = 0.3, or three ids of 0.7 · 0.8 · 0.8 = 0.448."""
+    a, b = math.log(0.3), math.log(0.7 * 0.8 * 0.8)
+    for length_penalty, first in ((-1.0, [2]), (0.0, [1, 1, 2]), (1.0, [1, 1, 2])):
+        text = Chain({0: {1: 0.7, 2: 0.3}, 1: {1: 0.8, 2: 0.2}}, {2: {1: 0.2, 2: 0.8}})
+        (found,) = search.search(text, 3, 4, {2}, length_penalty=length_penalty)
+        scores = {tuple(ids): score for score, ids in found}
+        assert found[0][1] == first
+        assert scores[2,] == pytest.approx(a)
+        assert scores[1, 1, 2] == pytest.approx(b / 3**length_penalty)
 
 
 @pytest.mark.parametrize("seed", [9, 86, 182])
@@ -119,7 +183,9 @@ def test_only_a_continuation_among_the_best_beams_may_end(model, theirs, seed):
     expected = by_huggingface(
         theirs, prompt, 1.0, stop, num_beams=2, num_return_sequences=2
     )
-    assert generate(model, prompt, 15, beams=2, num_sequences=2, stop=stop) == expected
+    assert (
+        generate(model, prompt, 15, num_beams=2, num_sequences=2, stop=stop) == expected
+    )
 
 
 @pytest.mark.parametrize("looked_at", [4, 1024])
@@ -190,7 +256,7 @@ def test_a_very_low_temperature_is_greedy(model):
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.4}, {"beams": 3}])
+@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.4}, {"num_beams": 3}])
 def test_prompts_side_by_side_are_as_one_by_one(model, use_cache, options):
     alone = [generate(model, prompt, 10, **options)[0] for prompt in PROMPTS]
     assert generate(model, PROMPTS, 10, use_cache=use_cache, **options) == alone
@@ -198,6 +264,28 @@ def test_prompts_side_by_side_are_as_one_by_one(model, use_cache, options):
         generate(model, prompt, 10, stop=(alone[0][4],), **options)[0]
         for prompt in PROMPTS
     ]
+
+
+def test_beams_share_the_reading_of_their_prompts(model, monkeypatch):
+    read, inner = [], GPT.hidden
+
+    def hidden(self, ids, cache):
+        read.append(tuple(ids.shape))
+        return inner(self, ids, cache)
+
+    monkeypatch.setattr(GPT, "hidden", hidden)
+    found = generate(model, PROMPTS, 5, num_beams=4, num_sequences=2)
+    assert len(found) == 6
+    assert read == [(3, 7), *[(12, 1)] * 4]  # the last id is not read
+
+
+def test_where_every_id_ends_a_text_there_is_one_id(model):
+    best = generate(model, PROMPTS[0], 5)[0][:1]
+    options = {"stop": range(53), "num_beams": 3}
+    assert generate(model, PROMPTS[0], 5, **options) == [best]
+    three = generate(model, PROMPTS[0], 5, num_sequences=3, **options)
+    assert three[0] == best
+    assert sorted(map(len, three)) == [1, 1, 1]
 
 
 def test_prompts_may_be_arrays_or_tensors(model):
@@ -250,21 +338,39 @@ def test_the_context_can_be_filled_to_its_end(model):
         ({"num_sequences": 5}, "would all be the same with temperature=0"),
         ({"top_k": 5}, "temperature=0 draws nothing"),
         ({"top_p": 0.5}, "temperature=0 draws nothing"),
-        ({"temperature": -1}, "temperature must be 0"),
-        ({"temperature": float("nan")}, "temperature must be 0"),
+        ({"temperature": -1}, r"temperature must be a number in \[0, inf\), got -1"),
+        ({"temperature": float("nan")}, r"temperature must be .*\[0, inf\), got nan"),
         ({"temperature": 1, "top_k": 0}, "top_k must be a whole number from 1, got 0"),
-        ({"temperature": 1, "top_p": 0}, r"top_p must lie in \(0, 1\], got 0"),
-        ({"temperature": 1, "top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
-        ({"repetition_penalty": 0}, "repetition_penalty must be above 0, got 0"),
-        ({"beams": 2, "temperature": 1}, "beams search and do not draw"),
-        ({"beams": 2, "num_sequences": 3}, "2 beams cannot give 3 sequences"),
-        ({"beams": 0}, "beams must be a whole number from 1, got 0"),
-        ({"stop": [53]}, "stop must hold ids in 0 … 52, got 53"),
-        ({"stop": ["."]}, "stop must hold ids in 0 … 52, got '.'"),
+        ({"temperature": 1, "top_p": 0}, r"top_p must be a number in \(0, 1\], got 0"),
+        ({"temperature": 1, "top_p": 1.5}, r"top_p must be a .* in \(0, 1\], got 1.5"),
+        ({"repetition_penalty": 0}, r"repetition_penalty must .* in \(0, inf\), got 0"),
+        ({"num_beams": 2, "temperature": 1}, "beams search and do not draw"),
+        ({"num_beams": 2, "num_sequences": 3}, "2 beams cannot give 3 sequences"),
+        ({"num_beams": 0}, "num_beams must be a whole number from 1, got 0"),
+        ({"num_beams": 2, "length_penalty": math.nan}, "length_penalty must be .* nan"),
+        ({"stop": [53]}, "stop must be a whole number from 0 to 52, got 53"),
+        ({"vocab_size": 54}, "vocab_size must be a whole number from 1 to 53, got 54"),
     ],
 )
 def test_options_that_make_no_sense(model, options, said):
     with pytest.raises(ValueError, match=said):
+        generate(model, [1, 2], 3, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"stop": ["."]}, "stop must be a whole number from 0 to 52, got '.'"),
+        ({"stop": True}, "stop must be a whole number from 0 to 52, got True"),
+        ({"num_beams": 2.0}, "num_beams must be a whole number from 1, got 2.0"),
+        ({"num_sequences": True}, "num_sequences must be a whole number"),
+        ({"length_penalty": "1"}, "length_penalty must be a number, got '1'"),
+        ({"temperature": None}, r"temperature must be a number in \[0, inf\)"),
+        ({"vocab_size": 50.0}, "vocab_size must be a whole number from 1 to 53"),
+    ],
+)
+def test_options_of_another_type(model, options, said):
+    with pytest.raises(TypeError, match=said):
         generate(model, [1, 2], 3, **options)
 
 
@@ -292,12 +398,12 @@ def test_prompts_that_are_none(model, prompt, num_tokens, kind, said):
 
 def test_rows_to_spare_are_never_chosen():
     torch.manual_seed(0)
-    model = GPT(Config(40, context=24, layers=1, heads=2, width=8)).eval()
+    model = GPT(Config(40, context=24, num_layers=1, num_heads=2, width=8)).eval()
     with torch.no_grad():
         model.token_embedding.weight[30:] *= 40  # these would often be the likeliest
     options = {
         "greedy": {},
-        "beams": {"beams": 3, "num_sequences": 3},
+        "beams": {"num_beams": 3, "num_sequences": 3},
         "drawn": {"temperature": 3.0, "num_sequences": 40, "seed": 1},
         "nucleus": {"temperature": 3.0, "top_p": 0.9, "top_k": 35, "seed": 1},
         "penalty": {"repetition_penalty": 1.5},
@@ -310,7 +416,8 @@ def test_rows_to_spare_are_never_chosen():
         rows = generate(model, prompts, 12, **some)
         assert max(map(max, rows)) >= 30, name
     for wrong in (0, 41, True, 3.0):
-        with pytest.raises(ValueError, match="vocab_size must be a whole number"):
+        kind = ValueError if type(wrong) is int else TypeError
+        with pytest.raises(kind, match="vocab_size must be a whole number"):
             generate(model, [1], 2, vocab_size=wrong)
     with pytest.raises(ValueError, match="prompt_ids must lie in 0 … 29, got 30"):
         generate(model, [30], 2, vocab_size=30)
@@ -325,16 +432,15 @@ def test_numbers_may_be_numpys(model):
     options |= {"top_k": four, "num_sequences": four, "stop": four}
     assert generate(model, [1, 2], four, vocab_size=np.int64(50), **options) == expected
     stop = np.array([4, 5])
-    options["stop"] = stop
-    assert generate(model, [1, 2], 4, **options) == generate(
-        model, [1, 2], 4, **options | {"stop": [4, 5]}
-    )
-    found = generate(model, [1, 2], 4, beams=four, num_sequences=four)
-    assert found == generate(model, [1, 2], 4, beams=4, num_sequences=4)
+    expected = generate(model, [1, 2], 4, **options | {"stop": [4, 5]})
+    for several in (stop, torch.tensor([4, 5]), {4, 5}):
+        assert generate(model, [1, 2], 4, **options | {"stop": several}) == expected
+    found = generate(model, [1, 2], 4, num_beams=four, num_sequences=four)
+    assert found == generate(model, [1, 2], 4, num_beams=4, num_sequences=4)
 
 
 def test_a_wrapped_model_writes_what_the_one_inside_does():
-    model = GPT(Config(40, context=24, layers=1, heads=2, width=8)).eval()
+    model = GPT(Config(40, context=24, num_layers=1, num_heads=2, width=8)).eval()
     expected = generate(model, [3, 4], 12)
     assert generate(torch.compile(model, backend="eager"), [3, 4], 12) == expected
     assert generate(torch.nn.DataParallel(model), [3, 4], 12) == expected
@@ -349,7 +455,7 @@ def trained():
     """A GPT that learnt a text, so that its logits are far from flat."""
     torch.manual_seed(0)
     text = torch.tensor([ord(c) % 64 for c in "the cat sat on the mat. " * 40])
-    model = GPT(Config(vocabulary=64, context=48, layers=2, heads=4, width=64))
+    model = GPT(Config(vocab_size=64, context=48, num_layers=2, num_heads=4, width=64))
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(60):
         starts = torch.randint(len(text) - 49, (16,))
@@ -398,7 +504,9 @@ def test_a_smaller_copy_says_nearly_the_same(trained, precision, share):
 @needs_int8
 def test_a_head_of_its_own_is_the_copys_too():
     torch.manual_seed(0)
-    model = GPT(Config(31, context=12, layers=1, heads=2, width=16, tied=False)).eval()
+    model = GPT(
+        Config(31, context=12, num_layers=1, num_heads=2, width=16, tied=False)
+    ).eval()
     ids = torch.randint(31, (2, 12))
     small = quantized.for_generation(model, "int8")
     with torch.no_grad():
@@ -434,7 +542,7 @@ def test_eight_bits_are_stored_and_each_token_has_its_own_range():
 
 
 def test_precisions_that_there_are_not(model, monkeypatch):
-    with pytest.raises(ValueError, match="float32, bfloat16, int8, got 'int4'"):
+    with pytest.raises(ValueError, match="float32, bfloat16, int8; got 'int4'"):
         quantized.for_generation(model, "int4")
     monkeypatch.setattr(quantized, "ENGINE", "none such")
     with pytest.raises(ValueError, match="on an x86 CPU alone"):

@@ -13,7 +13,7 @@ from lmlab.models import pretrained
 from lmlab.models.gpt import GPT, Cache, Config
 from lmlab.models.gpt2_format import PREFIX, their_name
 
-SMALL = Config(vocabulary=53, context=24, layers=3, heads=4, width=20)
+SMALL = Config(vocab_size=53, context=24, num_layers=3, num_heads=4, width=20)
 
 
 def model_of(config=SMALL, seed=0, std=0.3):
@@ -27,7 +27,7 @@ def model_of(config=SMALL, seed=0, std=0.3):
 
 def ids_of(config=SMALL, batch=3, length=17, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(config.vocabulary, (batch, length), generator=generator)
+    return torch.randint(config.vocab_size, (batch, length), generator=generator)
 
 
 # --- The model ------------------------------------------------------------------------
@@ -37,10 +37,12 @@ def ids_of(config=SMALL, batch=3, length=17, seed=1):
     "config",
     [
         SMALL,
-        Config(vocabulary=2, context=1, layers=1, heads=1, width=1),
-        Config(vocabulary=101, context=64, layers=2, heads=1, width=48),
-        Config(vocabulary=300, context=300, layers=5, heads=8, width=64),
-        Config(vocabulary=31, context=20, layers=2, heads=2, width=12, tied=False),
+        Config(vocab_size=2, context=1, num_layers=1, num_heads=1, width=1),
+        Config(vocab_size=101, context=64, num_layers=2, num_heads=1, width=48),
+        Config(vocab_size=300, context=300, num_layers=5, num_heads=8, width=64),
+        Config(
+            vocab_size=31, context=20, num_layers=2, num_heads=2, width=12, tied=False
+        ),
     ],
 )
 def test_logits_and_gradients_equal_huggingfaces(config):
@@ -71,7 +73,9 @@ def test_gpt2s_own_shape_has_its_size():
 
 def test_new_weights_are_drawn_as_gpt2s_were():
     torch.manual_seed(0)
-    model = GPT(Config(vocabulary=500, context=100, layers=8, heads=4, width=128))
+    model = GPT(
+        Config(vocab_size=500, context=100, num_layers=8, num_heads=4, width=128)
+    )
     for name, p in model.named_parameters():
         if p.ndim == 2:
             writes = "attention.output" in name or "down" in name
@@ -94,7 +98,9 @@ def test_the_future_is_not_seen():
 
 
 def test_dropout_acts_in_training_alone():
-    config = Config(vocabulary=53, context=24, layers=2, heads=4, width=20, dropout=0.3)
+    config = Config(
+        vocab_size=53, context=24, num_layers=2, num_heads=4, width=20, dropout=0.3
+    )
     model, ids = model_of(config), ids_of()
     assert torch.equal(model(ids), model(ids))
     model.train()
@@ -164,17 +170,33 @@ def test_parameters_in_bfloat16_can_be_trained():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "kind", "said"),
     [
-        ("layers", 0, "layers must be a whole number from 1, got 0"),
-        ("width", 2.0, "width must be a whole number from 1, got 2.0"),
-        ("heads", 3, "heads must divide width: got width=20, heads=3"),
-        ("dropout", 1.0, r"dropout must lie in \[0, 1\), got 1.0"),
-        ("vocabulary", True, "vocabulary must be a whole number from 1, got True"),
+        (
+            "num_layers",
+            0,
+            ValueError,
+            "num_layers must be a whole number from 1, got 0",
+        ),
+        ("width", 2.0, TypeError, "width must be a whole number from 1, got 2.0"),
+        (
+            "num_heads",
+            3,
+            ValueError,
+            "num_heads must divide width: got width=20, num_heads=3",
+        ),
+        ("dropout", 1.0, ValueError, r"dropout must be a number in \[0, 1\), got 1.0"),
+        (
+            "vocab_size",
+            True,
+            TypeError,
+            "vocab_size must be a whole number from 1, got True",
+        ),
+        ("tied", 1, TypeError, "tied must be True or False, got 1"),
     ],
 )
-def test_a_config_that_makes_no_model(field, value, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_config_that_makes_no_model(field, value, kind, said):
+    with pytest.raises(kind, match=said):
         Config(**(vars(SMALL) | {field: value}))
 
 
@@ -201,7 +223,9 @@ def test_a_cache_that_is_full_or_too_long():
     with pytest.raises(ValueError, match="11 tokens do not fit: this cache holds 10"):
         model(ids[:, 8:11], cache)
     model(ids[:, 8:10], cache)  # what was refused left nothing behind
-    with pytest.raises(ValueError, match="length must lie in 1 … context = 24, got 25"):
+    with pytest.raises(
+        ValueError, match="length must be a whole number from 1 to 24, got 25"
+    ):
         Cache(model, 1, 25)
 
 
@@ -337,7 +361,7 @@ def test_a_loss_that_makes_no_sense():
     model, ids = model_of(), ids_of()
     with pytest.raises(ValueError, match=r"shape of ids, \(3, 17\), got \(3, 16\)"):
         model.loss(ids, ids[:, 1:])
-    with pytest.raises(ValueError, match='"mean" or "sum", got \'max\''):
+    with pytest.raises(ValueError, match="mean, sum; got 'max'"):
         model.loss(ids, ids, "max")
 
 

@@ -33,7 +33,7 @@ def write(path, source=PARAMETERS, *, outputs=()):
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     folder = tmp_path / "notebooks"
-    write(folder / "01_backprop.ipynb", "seed: int = 0\nlr: float = 0.5")
+    write(folder / "01_backprop.ipynb", "seed: int = 0\nlr: float = 0.5  # above 0")
     write(folder / "02_mlp_numpy.ipynb")
     write(folder / "exercises" / "02_mlp_numpy.ipynb")
     write(folder / "notes.ipynb")
@@ -68,9 +68,9 @@ class TestFind:
         assert [x.name for x in found] == ["01_backprop", "02_mlp_numpy"]
 
     def test_exercises_come_with_their_lesson_and_alone(self, course):
-        found = lessons.select(["2"], exercises=True)
+        found = lessons.select(["2"], ["exercises"])
         assert [x.name for x in found] == ["02_mlp_numpy", "exercises/02_mlp_numpy"]
-        found = lessons.select(["exercises/02_mlp_numpy"], exercises=True)
+        found = lessons.select(["exercises/02_mlp_numpy"], ["exercises"])
         assert [x.name for x in found] == ["exercises/02_mlp_numpy"]
 
     def test_an_unknown_lesson_names_the_near_one(self, course):
@@ -131,6 +131,8 @@ class TestParameters:
             ("options: dict = {}", "'options' has type 'dict'"),
             ("epochs: int = ", "'epochs' is not a literal"),
             ("seed: int = 0\nn: int = 5 = 6", "parameters cell"),
+            ("n: int = 3  # at least 2", "03_odd: the range of .* 'n' cannot be read"),
+            ("n: int = 3  # from 3 to 1", "03_odd: the range of .* 'n' is empty"),
         ],
     )
     def test_a_parameter_that_papermill_would_skip_is_an_error(
@@ -215,9 +217,32 @@ class TestValues:
     def test_a_value_of_another_type_is_refused(self, course, assignment):
         message = refused(assignment, names=["2"])
         name = assignment.partition("=")[0]
-        assert message.startswith(f"The parameter '{name}' is ")
+        assert message.startswith(f"02_mlp_numpy: {name} must be ")
         assert "  epochs: int = 5  # passes over the training set" in message
         assert "  sizes: list[int] = [1, 2]" in message
+
+    @pytest.mark.parametrize(
+        ("assignment", "message"),
+        [
+            ("steps=0", "03_ranges: steps must be a whole number from 1, got 0\n"),
+            ("03.steps=0", "03_ranges: steps must be a whole number from 1, got 0\n"),
+            ("lr=0", "03_ranges: lr must be a finite number above 0, got 0.0\n"),
+            ("sizes=2,0", "a list of whole numbers, each from 1, got [2, 0]\n"),
+            ("on=tpu", 'on must be one of "cpu", "cuda", got \'tpu\'\n'),
+        ],
+    )
+    def test_a_value_out_of_its_range_is_refused(self, course, assignment, message):
+        ranges = "steps: int = 5  # updates, from 1\nlr: float = 0.1  # above 0\n"
+        ranges += 'sizes: list[int] = [2]  # from 1\non: str = "cpu"  '
+        ranges += '# one of "cpu", "cuda"'
+        write(course / "03_ranges.ipynb", ranges)
+        assert message in refused(assignment, names=["3"])
+        assert chosen("steps=1", names=["3"]) == {"03_ranges": {"steps": 1}}
+
+    def test_a_default_out_of_its_range_is_refused_unless_it_is_replaced(self, course):
+        write(course / "03_ranges.ipynb", "steps: int = 0  # updates, from 1")
+        assert "03_ranges: steps must be a whole" in refused(names=["3"])
+        assert chosen("steps=1", names=["3"]) == {"03_ranges": {"steps": 1}}
 
     def test_an_unknown_parameter_names_the_near_one_and_lists_all(self, course):
         message = refused("epochz=3")
@@ -270,6 +295,10 @@ class TestProfiles:
             ("02_mlp_numpy: {epochz: 3}", "no parameter 'epochz'"),
             ("02_mlp_numpy: {epochs: three}", "whole number"),
             ("02_mlp_numpy: {epochs: true}", "whole number"),
+            (
+                "01_backprop: {lr: -1}",
+                "01_backprop: lr must be a finite number above 0",
+            ),
             ("02_mlp_numpy: {dataset: 3}", "a text"),
             ("02_mlp_numpy: {lr: .nan}", "finite"),
             ("02_mlp_numpy: {lr: true}", "finite"),

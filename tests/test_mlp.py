@@ -337,19 +337,26 @@ def with_one(value):
         ("y", lambda y: y / 1, "y: integer labels needed, got 'float64'"),
         ("y", lambda y: y + 2, "y: labels 0 to 2 needed, got .2, 4."),
         ("y", lambda y: y - 1, "y: labels 0 to 2 needed, got .-1, "),
-        ("epochs", lambda _: 0, "epochs: an integer ≥ 1 needed, got 0"),
-        ("epochs", lambda _: 2.0, "epochs: an integer ≥ 1 needed, got 2.0"),
-        ("batch_size", lambda _: 0, "batch_size: an integer ≥ 1 needed, got 0"),
-        ("lr", lambda _: 0, "lr: a finite number > 0 needed, got 0"),
-        ("lr", lambda _: math.nan, "lr: a finite number > 0 needed, got nan"),
-        ("lr", lambda _: "fast", "lr: a number needed, got 'fast'"),
-        ("lr", lambda _: 1j, "lr: a number needed, got 1j"),
-        ("warmup", lambda _: None, "warmup: a number needed, got None"),
-        ("weight_decay", lambda _: -1, "weight_decay: .* needed, got -1"),
-        ("label_smoothing", lambda _: 1, "label_smoothing: .* needed, got 1"),
-        ("warmup", lambda _: 5, "warmup: a fraction.* needed, got 5"),
-        ("optimizer", lambda _: "adan", "optimizer: one of sgd, .* got 'adan'"),
-        ("schedule", lambda _: "cos", "schedule: one of .*cosine.* got 'cos'"),
+        ("epochs", lambda _: 0, "epochs must be a whole number from 1, got 0"),
+        ("epochs", lambda _: 2.0, "epochs must be a whole number from 1, got 2.0"),
+        ("batch_size", lambda _: 0, "batch_size must be a whole .* from 1, got 0"),
+        ("lr", lambda _: 0, r"lr must be a number in \(0, inf\), got 0"),
+        ("lr", lambda _: math.nan, "lr must be a number .*, got nan"),
+        ("lr", lambda _: "fast", "lr must be a number .*, got 'fast'"),
+        ("lr", lambda _: 1j, "lr must be a number .*, got 1j"),
+        ("warmup", lambda _: None, "warmup must be a number .*, got None"),
+        (
+            "weight_decay",
+            lambda _: -1,
+            r"weight_decay must be .* in \[0, inf\), got -1",
+        ),
+        ("weight_decay", lambda _: 10, r"lr × weight_decay .* in \[0, 1\), got 1.0"),
+        ("label_smoothing", lambda _: 1, r"label_smoothing .* in \[0, 1\), got 1"),
+        ("warmup", lambda _: 5, r"warmup must be a number in \[0, 1\), got 5"),
+        ("optimizer", lambda _: "adan", "optimizer must be one of sgd, .* got 'adan'"),
+        ("schedule", lambda _: "cos", "schedule must be one of .*cosine.* got 'cos'"),
+        ("seed", lambda _: 1.0, "seed must be a whole number from 0, got 1.0"),
+        ("seed", lambda _: -1, "seed must be a whole number from 0, got -1"),
     ],
 )
 def test_bad_input_is_named(name, value, message):
@@ -358,7 +365,7 @@ def test_bad_input_is_named(name, value, message):
     if name == "X" and len(arguments["X"]) == 0:
         arguments["y"] = arguments["y"][:0]
     before = arguments["model"].flat.copy()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         fit(**arguments)
     assert np.array_equal(arguments["model"].flat, before)
 
@@ -366,15 +373,16 @@ def test_bad_input_is_named(name, value, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sizes": (784,)}, r"sizes: two or more integers ≥ 1 needed, got \(784,\)"),
-        ({"sizes": (784, 0, 10)}, "sizes: .* got"),
-        ({"sizes": (784, 12.5, 10)}, "sizes: .* got"),
-        ({"init": "glorot"}, "init: one of he, xavier, zeros needed, got 'glorot'"),
-        ({"dtype": np.int64}, "dtype: one of float32, float64 needed, got 'int64'"),
+        ({"sizes": (784,)}, r"sizes: two or more needed, got \(784,\)"),
+        ({"sizes": (784, 0, 10)}, "each of sizes must be a whole .* from 1, got 0"),
+        ({"sizes": (784, 12.5, 10)}, "each of sizes must be a whole .* got 12.5"),
+        ({"init": "glorot"}, "init must be one of he, xavier, zeros; got 'glorot'"),
+        ({"dtype": np.int64}, "dtype must be one of float32, float64; got 'int64'"),
+        ({"seed": None}, "seed must be a whole number from 0, got None"),
     ],
 )
 def test_bad_model_is_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         MLP(**arguments)
 
 

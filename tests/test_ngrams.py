@@ -78,20 +78,22 @@ def test_longer_memory_helps_where_there_is_something_to_remember():
 
 
 @pytest.mark.parametrize(
-    ("ids", "n", "match"),
+    ("ids", "n", "vocab_size", "error", "match"),
     [
-        ([], 2, "ids must be"),
-        ([0.5], 2, "ids must be"),
-        ([[1]], 2, "ids must be"),
-        ([0, V], 2, "0 … 22"),
-        ([-1], 2, "0 … 22"),
-        ([1], 0, "n must be"),
-        ([1], 1.5, "n must be"),
+        ([], 2, V, ValueError, "ids must be"),
+        ([0.5], 2, V, ValueError, "ids must be"),
+        ([[1]], 2, V, ValueError, "ids must be"),
+        ([0, V], 2, V, ValueError, "ids must lie in 0 … 22; got 0 … 23"),
+        ([-1], 2, V, ValueError, "0 … 22"),
+        ([1], 0, V, ValueError, "n must be a whole number from 1, got 0"),
+        ([1], 1.5, V, TypeError, "n must be a whole number from 1, got 1.5"),
+        ([1], 2, 0, ValueError, "vocab_size must be a whole number from 1, got 0"),
+        ([1], 2, "V", TypeError, "vocab_size must be a whole number from 1, got 'V'"),
     ],
 )
-def test_bad_input_is_named(ids, n, match):
-    with pytest.raises(ValueError, match=match):
-        ngrams.NGrams(np.array(ids), n, V)
+def test_bad_input_is_named(ids, n, vocab_size, error, match):
+    with pytest.raises(error, match=match):
+        ngrams.NGrams(np.array(ids), n, vocab_size=vocab_size)
 
 
 def test_bits_per_byte_is_the_same_for_any_cut_into_tokens():

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from lmlab import record
+from lmlab import parameters, record
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
+DEEPER = sorted(ROOT.glob("notebooks/deeper/[0-9][0-9]_*.ipynb"))
 EXERCISES = sorted(ROOT.glob("notebooks/exercises/[0-9][0-9]_*.ipynb"))
-NOTEBOOKS = LESSONS + EXERCISES
+NOTEBOOKS = LESSONS + DEEPER + EXERCISES
+EVENING = []  # the lessons in the shape of an evening: their core is counted
 VARIES = "nbval-ignore-output"
 
 each_notebook = pytest.mark.parametrize(
@@ -108,6 +111,81 @@ def test_a_lesson_has_typed_parameters_and_a_seed(path):
     assert any(ln.startswith("seed: int = ") for ln in lines)
 
 
+def longer_than_an_evening(notebook):
+    """What of a core notebook does not fit into a reader's evening."""
+    cells = code_cells(notebook)
+    lines = sum(bool(ln.strip()) for c in cells for ln in c.source.splitlines())
+    prose = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    words = len(" ".join(prose).split())
+    first = [n for n, c in enumerate(cells, 1) if "first-success" in tags(c)]
+    said = []
+    if len(cells) > 70:
+        said.append(f"{len(cells)} code cells, at most 70")
+    if words > 3200:
+        said.append(f"{words} words, at most 3,200")
+    if lines > 600:
+        said.append(f"{lines} lines of code, at most 600")
+    if max(len(c.source.splitlines()) for c in cells) > 30:
+        said.append("a cell of more than 30 lines")
+    if len(first) != 1 or first[0] > 15:
+        said.append(f"first success in cells {first}, not in one of the first 15")
+    if "schematics." not in "".join(c.source for c in cells):
+        said.append("no schematic")
+    return said
+
+
+@pytest.mark.parametrize("name", EVENING)
+def test_a_core_notebook_fits_into_an_evening(name):
+    (path,) = [path for path in LESSONS if path.stem == name]
+    assert longer_than_an_evening(load(path)) == []
+
+
+def test_what_does_not_fit_into_an_evening_is_noticed():
+    cell = new_code_cell("schematics.new()", metadata={"tags": ["first-success"]})
+    short = new_notebook(cells=[cell])
+    assert longer_than_an_evening(short) == []
+    long = new_notebook(cells=[new_code_cell("x = 1\n" * 31) for _ in range(71)])
+    long.cells.append(nbformat.v4.new_markdown_cell("word " * 3201))
+    assert [said.split()[0] for said in longer_than_an_evening(long)] == [
+        "71", "3201", "2201", "a", "first", "no"
+    ]  # fmt: skip
+
+
+def declared(path):
+    """The lesson's parameters, by name; a range that cannot be read is an error."""
+    (cell,) = [c for c in code_cells(load(path)) if "parameters" in tags(c)]
+    return parameters.declarations(cell.source)
+
+
+@each_lesson
+def test_numbers_declare_a_range_and_the_profiles_lie_in_it(path):
+    found = declared(path)
+    (cell,) = [c for c in code_cells(load(path)) if "parameters" in tags(c)]
+    lines = [ln for ln in cell.source.splitlines() if not ln.startswith("#")]
+    assert len(found) == len(lines)
+    without = [name for name, p in found.items() if p.range is None]
+    assert [n for n in without if found[n].scalar in ("int", "float")] == []
+    full = yaml.safe_load((ROOT / "notebooks" / "full.yaml").read_text("utf-8"))
+    for profile in ({}, full.get(path.stem, {})):
+        values = {name: p.default for name, p in found.items()} | profile
+        for name, value in values.items():
+            assert parameters.check(found[name], value) == value
+
+
+@each_notebook
+def test_no_cell_looks_into_its_own_globals(path):
+    assert [c.source for c in code_cells(load(path)) if "globals()" in c.source] == []
+
+
+@each_lesson
+def test_the_running_lesson_is_checked_at_its_start(path):
+    """In one cell, before which there are only the parameters and the imports."""
+    cells = code_cells(load(path))
+    (at,) = [i for i, c in enumerate(cells) if "devices.start(seed" in c.source]
+    assert "parameters" in tags(cells[0])
+    assert at <= 2
+
+
 @each_lesson
 def test_a_lesson_states_facts_and_shows_that_its_checks_can_fail(path):
     kinds = [fact["kind"] for fact in record.read(load(path))]
@@ -119,7 +197,7 @@ def test_a_lesson_states_facts_and_shows_that_its_checks_can_fail(path):
 def test_lessons_01_and_02_keep_their_number_of_claims():
     notebooks = [load(p) for p in LESSONS if p.name.startswith(("01_", "02_"))]
     facts = [fact for notebook in notebooks for fact in record.read(notebook)]
-    claims = sum(fact["kind"] == "claim" for fact in facts)
+    claims = record.claims(facts)
     caught = sum(fact["caught"] for fact in facts if fact["kind"] == "catch")
     assert claims >= 60
     assert caught >= 20
@@ -130,7 +208,7 @@ def test_the_readme_counts_what_the_lesson_states(path):
     rows = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     (row,) = [row for row in rows if f"](notebooks/{path.name})" in row]
     facts = record.read(load(path))
-    claims = sum(fact["kind"] == "claim" for fact in facts)
+    claims = record.claims(facts)
     caught = sum(fact["caught"] for fact in facts if fact["kind"] == "catch")
     assert row.split("|")[-2].strip() == f"{claims}, {caught}"
 

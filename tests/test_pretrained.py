@@ -39,7 +39,7 @@ def tokens():
 @pytest.fixture(scope="module")
 def model(tokens):
     torch.manual_seed(0)
-    config = Config(tokens.vocab_size, context=32, layers=3, heads=5, width=20)
+    config = Config(tokens.vocab_size, context=32, num_layers=3, num_heads=5, width=20)
     model = GPT(config)
     for p in model.parameters():
         torch.nn.init.normal_(p, float(p.ndim == 1), 0.3)
@@ -49,7 +49,7 @@ def model(tokens):
 @pytest.fixture
 def ids(model):
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(model.config.vocabulary, (3, 17), generator=generator)
+    return torch.randint(model.config.vocab_size, (3, 17), generator=generator)
 
 
 @pytest.fixture
@@ -143,7 +143,9 @@ def test_to_huggingface_is_a_tied_copy_and_draws_nothing(model, ids):
 
 def test_an_untied_head_goes_both_ways(tokens, tmp_path):
     torch.manual_seed(3)
-    config = Config(tokens.vocab_size, 16, layers=2, heads=2, width=8, tied=False)
+    config = Config(
+        tokens.vocab_size, 16, num_layers=2, num_heads=2, width=8, tied=False
+    )
     model = GPT(config).eval()
     assert model.num_parameters() == GPT(
         replace(config, tied=True)
@@ -282,7 +284,7 @@ def test_weights_of_another_shape_are_named(folder, change, said):
         ("tie_word_embeddings", False, "it lacks lm_head.weight"),
         ("n_inner", 33, "n_inner = 33"),
         ("n_layer", None, "layers must be a whole number from 1, got None"),
-        ("n_head", 3, "heads must divide width: got width=20, heads=3"),
+        ("n_head", 3, "num_heads must divide width: got width=20, num_heads=3"),
         ("attn_pdrop", 0.3, "different resid_pdrop, embd_pdrop, attn_pdrop"),
         ("auto_map", {"AutoModel": "evil.Model"}, "lmlab runs no code of models"),
         ("n_embd", 40, r"wte\.weight is \(270, 20\), and config\.json asks for"),
@@ -314,7 +316,7 @@ def test_a_config_that_is_broken(folder):
 def test_another_kind_of_model_object():
     bare = GPT2Model(GPT2Config(vocab_size=9, n_positions=8, n_layer=1, n_head=1,
                                 n_embd=4, bos_token_id=0, eos_token_id=0))  # fmt: skip
-    assert pretrained.from_huggingface(bare).config.layers == 1
+    assert pretrained.from_huggingface(bare).config.num_layers == 1
     bert = transformers.BertModel(
         transformers.BertConfig(
             vocab_size=9,
@@ -631,7 +633,7 @@ def test_parts_that_are_compiled_are_saved_under_their_own_names(
 ):
     parts = copy.deepcopy(model)
     parts.blocks[0] = torch.compile(parts.blocks[0], backend="eager")
-    parts.blocks[1].up = torch.compile(parts.blocks[1].up, backend="eager")
+    parts.blocks[1].mlp.up = torch.compile(parts.blocks[1].mlp.up, backend="eager")
     pretrained.save(parts, tokens, tmp_path / "model")
     assert torch.equal(pretrained.load(tmp_path / "model")[0](ids), model(ids))
     theirs = pretrained.to_huggingface(parts)
@@ -665,17 +667,17 @@ def test_what_is_no_gpt_is_not_saved(model, tokens, tmp_path):
 
 def test_a_gpt_with_other_parts_is_not_saved(model, tokens, tmp_path):
     other = copy.deepcopy(model)
-    other.blocks[0].up = torch.nn.Sequential(other.blocks[0].up)
-    with pytest.raises(WeightsError, match=r"blocks\.0\.up\.0\.weight"):
+    other.blocks[0].mlp.up = torch.nn.Sequential(other.blocks[0].mlp.up)
+    with pytest.raises(WeightsError, match=r"blocks\.0\.mlp\.up\.0\.weight"):
         pretrained.save(other, tokens, tmp_path / "model")
-    with pytest.raises(WeightsError, match=r"blocks\.0\.up\.0\.weight"):
+    with pytest.raises(WeightsError, match=r"blocks\.0\.mlp\.up\.0\.weight"):
         pretrained.to_huggingface(other)
     assert not (tmp_path / "model").exists()
 
 
 def test_layers_that_share_their_weights_are_saved(model, tokens, ids, tmp_path):
     shared = GPT(model.config).eval()
-    shared.blocks[2].up.weight = shared.blocks[0].up.weight
+    shared.blocks[2].mlp.up.weight = shared.blocks[0].mlp.up.weight
     shared.blocks[1].attention.qkv.weight.data = shared.blocks[0].attention.qkv.weight
     shared.blocks[1].mlp_norm.bias.data = shared.final_norm.weight.data.detach()
     pretrained.save(shared, tokens, tmp_path / "model")
@@ -703,13 +705,13 @@ def spare(tokens, tmp_path):
 
 def test_rows_to_spare_are_not_loaded(spare, tokens):
     whole = pretrained.load_model(spare)
-    assert whole.config.vocabulary == 320
+    assert whole.config.vocab_size == 320
     model, same = pretrained.load(spare)
-    assert model.config.vocabulary == same.vocab_size == tokens.vocab_size
+    assert model.config.vocab_size == same.vocab_size == tokens.vocab_size
     assert not model.training
     ids = torch.arange(20)[None]
     torch.testing.assert_close(model(ids), whole(ids)[..., : tokens.vocab_size])
-    for options in ({}, {"beams": 3}, {"temperature": 2.0, "num_sequences": 20}):
+    for options in ({}, {"num_beams": 3}, {"temperature": 2.0, "num_sequences": 20}):
         for written in generate(model, [5, 6], 20, **options):
             tokens.decode(written)
 
@@ -724,7 +726,7 @@ def test_rows_to_spare_are_not_saved(spare, tokens, tmp_path):
     ids = torch.arange(20)[None]
     expected = whole(ids)[..., : tokens.vocab_size]
     torch.testing.assert_close(theirs(ids).logits, expected, atol=1e-5, rtol=0)
-    assert whole.config.vocabulary == 320  # it was not changed itself
+    assert whole.config.vocab_size == 320  # it was not changed itself
 
 
 # --- Texts are UTF-8 whatever the system says -----------------------------------------

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from lmlab.runner import report
+from lmlab.runner import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
@@ -15,7 +15,7 @@ LESSONS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
 
 def page(text):
     notebook = new_notebook(cells=[new_markdown_cell(text)])
-    return report.notebook_page(notebook, title="a page")
+    return pages.notebook_page(notebook, title="a page")
 
 
 def test_a_formula_in_a_line_and_one_of_its_own():
@@ -46,7 +46,7 @@ def test_markup_in_a_lesson_is_text_on_the_page():
 @pytest.mark.parametrize("path", LESSONS, ids=[p.stem for p in LESSONS])
 def test_every_formula_of_a_lesson_is_set(path):
     notebook = nbformat.read(path, as_version=4)
-    html = report.notebook_page(notebook, title=path.stem)
+    html = pages.notebook_page(notebook, title=path.stem)
     prose = re.sub(r"<pre.*?</pre>|<code>.*?</code>|<img[^>]*>", "", html, flags=re.S)
     assert "$" not in prose
     assert r"\frac" not in prose

@@ -1,5 +1,7 @@
 """The tokenizer against the `tokenizers` library, GPT-2's vocabulary and bad input."""
 
+import gzip
+import hashlib
 import inspect
 import itertools
 import json
@@ -21,9 +23,12 @@ from tokenizers import ByteLevelBPETokenizer, Regex, models, pre_tokenizers, tra
 from tokenizers import Tokenizer as Library
 
 from lmlab import data
-from lmlab.data import corpora, downloads
+from lmlab.data import corpora
+from lmlab.files import ASSETS
+from lmlab.models.hub import KNOWN
 from lmlab.text import bpe, pretokenize, tokenizer
 from lmlab.text.tokenizer import END, Tokenizer, train
+from tools import gpt2_vocabulary as tool
 
 # The library would otherwise warn when a test forks after it used its threads.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -338,10 +343,10 @@ def test_a_long_text_is_read_in_pieces(monkeypatch):
     [
         (("", 300), ValueError, "no text"),
         (([], 300), ValueError, "no text"),
-        (("a", 256), ValueError, "at least 257"),
-        (("a", 255, ()), ValueError, "at least 256"),
-        (("a", "1000"), TypeError, "integer"),
-        (("a", 300.0), TypeError, "integer"),
+        (("a", 256), ValueError, "vocab_size must be a whole number from 257, got 256"),
+        (("a", 255, ()), ValueError, "vocab_size must be a whole number from 256"),
+        (("a", "1000"), TypeError, "vocab_size must be .* got '1000'"),
+        (("a", 300.0), TypeError, "vocab_size must be .* got 300.0"),
         ((b"a", 300), TypeError, "decode it first"),
         ((["a", None], 300), TypeError, "str, not NoneType"),
         (("a", 300, END), TypeError, "list of names"),
@@ -413,15 +418,7 @@ def trained():
 
 @pytest.fixture(scope="module")
 def gpt2():
-    before = os.environ.get("LMLAB_OFFLINE")
-    os.environ["LMLAB_OFFLINE"] = "1"
-    try:
-        return tokenizer.gpt2()
-    except data.DataError:
-        pytest.skip("GPT-2's vocabulary is neither in the cache nor in LMLAB_MIRROR")
-    finally:
-        del os.environ["LMLAB_OFFLINE"]
-        os.environ |= {"LMLAB_OFFLINE": before} if before else {}
+    return tokenizer.gpt2()
 
 
 def samples():
@@ -434,11 +431,82 @@ def samples():
         yield random_text(seed, 400, " \t\n\r\x0b\u3000\xa0'sdmtrevlSa1½é中_.")
 
 
-def test_gpt2_encodes_and_decodes_as_the_library_does(gpt2, tmp_path):
+@pytest.fixture(scope="module")
+def published(gpt2, tmp_path_factory):
+    """A folder with vocab.json and merges.txt, byte for byte as OpenAI published them.
+
+    Their hashes are in `data.published`, which had them from several public records.
+    """
+    folder = tmp_path_factory.mktemp("gpt2")
+    names = [name(token) for token in gpt2.tokens[:-1]] + [END]
+    vocab = {token: i for i, token in enumerate(names)}
+    (folder / "vocab.json").write_text(json.dumps(vocab), "ascii")
+    lines = ["#version: 0.2", *(f"{names[a]} {names[b]}" for a, b in gpt2.merges), ""]
+    (folder / "merges.txt").write_bytes("\n".join(lines).encode())
+    return folder
+
+
+@pytest.mark.parametrize("file", ["vocab.json", "merges.txt"])
+def test_the_embedded_vocabulary_is_the_published_one(published, file):
+    found = hashlib.sha256((published / file).read_bytes()).hexdigest()
+    expected = KNOWN["gpt2"].accepted(file)[0]
+    assert found == expected.sha256
+    assert (published / file).stat().st_size == expected.bytes
+
+
+def test_the_embedded_vocabulary_is_made_again_by_its_tool(
+    published, tmp_path, monkeypatch
+):
+    asset = ASSETS / "gpt2-vocabulary"
+    (tmp_path / "vocab.bpe").write_bytes((published / "merges.txt").read_bytes())
+    (tmp_path / "LICENSE").write_bytes((asset / "LICENSE.txt").read_bytes())
+    monkeypatch.setattr(tool, "FOLDER", tmp_path / "asset")
+    tool.main(tmp_path)
+    made = {p.name: p.read_bytes() for p in (tmp_path / "asset").iterdir()}
+    assert set(made) == {"merges.txt.gz", "LICENSE.txt"}
+    kept = (asset / "merges.txt.gz").read_bytes()
+    unpacked = {gzip.decompress(some) for some in (kept, made["merges.txt.gz"])}
+    assert len(unpacked) == 1  # what packs them may differ from machine to machine
+    assert kept[4:8] == bytes(4)  # the time
+    (tmp_path / "vocab.bpe").write_bytes(b"#version: 0.2\na b\n")
+    with pytest.raises(SystemExit, match="not GPT-2's"):
+        tool.main(tmp_path)
+
+
+def test_gpt2_needs_no_network_and_takes_light_imports(tmp_path):
+    offline = {"LMLAB_OFFLINE": "1", "LMLAB_DATA": str(tmp_path), "LMLAB_MIRROR": ""}
+    code = (
+        "import sys; from lmlab.text import tokenizer\n"
+        "print(tokenizer.gpt2().encode('Hello world'))\n"
+        "heavy = 'huggingface_hub', 'torch', 'tokenizers', 'pooch', 'lmlab.data'\n"
+        "print([module for module in heavy if module in sys.modules])"
+    )
+    said = subprocess.check_output(
+        [sys.executable, "-c", code], text=True, env=os.environ | offline
+    )
+    assert said == "[15496, 995]\n[]\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["GPT2Tokenizer", "GPT2TokenizerFast"])
+def test_gpt2_encodes_as_transformers_does(gpt2, published, kind):
+    import transformers
+
+    files = {"vocab": "vocab.json", "merges": "merges.txt"}
+    theirs = getattr(transformers, kind)(
+        **{key: str(published / file) for key, file in files.items()}
+    )
+    assert len(theirs) == gpt2.vocab_size
+    for text in samples():
+        ids = theirs(text)["input_ids"]
+        assert gpt2.encode(text, special=True) == ids
+        assert theirs.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+def test_gpt2_encodes_and_decodes_as_the_library_does(gpt2, published, tmp_path):
     gpt2.save(tmp_path)
-    folder = downloads.cache_dir() / "gpt2"
     library = ByteLevelBPETokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt")
+        str(published / "vocab.json"), str(published / "merges.txt")
     )
     saved = Library.from_file(str(tmp_path / "tokenizer.json"))
     for text in samples():
@@ -446,6 +514,7 @@ def test_gpt2_encodes_and_decodes_as_the_library_does(gpt2, tmp_path):
         assert ids == library.encode(text).ids
         assert gpt2.decode(ids) == text
         assert gpt2.encode(text, special=True) == saved.encode(text).ids
+    assert same(Tokenizer.load(published), gpt2)
     rng = random.Random(0)
     for _ in range(300):  # ids that no text has: bytes that are no characters
         ids = rng.choices(range(50_256), k=20)
@@ -1429,11 +1498,3 @@ def test_a_template_that_is_the_text_itself_adds_nothing(saved, make):
     before = Tokenizer.load(saved)
     edited(saved, "tokenizer.json", lambda w: w.update(post_processor=make(TEXT)))
     assert same(Tokenizer.load(saved), before)
-
-
-def test_gpt2_without_a_network_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setenv("LMLAB_OFFLINE", "1")
-    monkeypatch.setenv("LMLAB_DATA", str(tmp_path))
-    monkeypatch.setenv("LMLAB_MIRROR", "")
-    with pytest.raises(data.DataError, match=r"vocab.json(.|\n)*tokenizer.train"):
-        tokenizer.gpt2()

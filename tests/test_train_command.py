@@ -39,7 +39,9 @@ def test_a_text_becomes_a_model_that_loads(text, tmp_path, capsys):
     model, tokenizer = pretrained.load(folder / "model")
     assert tokenizer.decode(tokenizer.encode("lazy fox")) == "lazy fox"
     saved, _ = checkpoints.read(checkpoints.found(folder)[-1])
-    assert torch.equal(saved["model.blocks.0.up.weight"], model.blocks[0].up.weight)
+    assert torch.equal(
+        saved["model.blocks.0.mlp.up.weight"], model.blocks[0].mlp.up.weight
+    )
     validation = tokenizer.encode(text.read_text()[1620:])
     loss = evaluate(model, validation)
     assert f"lowest validation loss {loss:.4f} nats per token, at step 6" in said
@@ -57,7 +59,7 @@ def test_a_text_becomes_a_model_that_loads(text, tmp_path, capsys):
         ("--context 5000", "the text is too short: 1620 tokens"),
         ("--tokenizer nowhere", "holds no tokenizer"),
         ("--tokenizer 20", "20"),
-        ("--width 9", "heads must divide width"),
+        ("--width 9", "num_heads must divide width"),
         ("--precision float8", "precision must be one of auto, float32"),
         ("--steps 5", "recipe differs: steps is 3 there and 5 here"),
     ],

@@ -35,7 +35,7 @@ from lmlab.training import (
 from lmlab.training.batches import counted
 from lmlab.training.checkpoints import CheckpointError
 
-CONFIG = Config(vocabulary=23, context=8, layers=2, heads=2, width=12)
+CONFIG = Config(vocab_size=23, context=8, num_layers=2, num_heads=2, width=12)
 TEXT = np.random.default_rng(5).integers(23, size=400)
 RECIPE = Recipe(steps=6, lr=1e-2, batch_size=6, warmup=0.4, evaluate_every=3)
 
@@ -166,8 +166,8 @@ def test_only_matrices_decay_and_frozen_parameters_are_left_alone():
         "position_embedding.weight",
         "blocks.1.attention.qkv.weight",
         "blocks.1.attention.output.weight",
-        "blocks.1.up.weight",
-        "blocks.1.down.weight",
+        "blocks.1.mlp.up.weight",
+        "blocks.1.mlp.down.weight",
     }
     assert all(p.ndim == 1 for p in rest["params"])
     before = {name: p.clone() for name, p in model.named_parameters()}
@@ -223,7 +223,7 @@ def test_bfloat16_is_float32_within_its_rounding():
     recipe = dataclasses.replace(RECIPE, precision="bfloat16")
     model = gpt(dtype=torch.float32)
     rough = fit(model, make_blocks(), recipe)
-    assert model.blocks[0].up.weight.dtype == torch.float32
+    assert model.blocks[0].mlp.up.weight.dtype == torch.float32
     assert rough.losses != exact.losses
     assert rough.losses == pytest.approx(exact.losses, rel=0.01)  # 8 bits of mantissa
 
@@ -456,7 +456,7 @@ from lmlab.models.gpt import GPT, Config
 from lmlab.training import Recipe, blocks, fit
 
 torch.manual_seed(3)
-model = GPT(Config(vocabulary=23, context=8, layers=2, heads=2, width=12, dropout=0.2))
+model = GPT(Config(23, context=8, num_layers=2, num_heads=2, width=12, dropout=0.2))
 text = np.random.default_rng(5).integers(23, size=400)
 recipe = Recipe(
     steps=60, lr=1e-2, batch_size=6, accumulate=3, evaluate_every=7, checkpoint_every=5
@@ -531,7 +531,7 @@ def test_a_folder_that_holds_a_training_is_not_overwritten(tmp_path):
         ({"validation": TEXT[60:120]}, r"data differs: validation is \w+ there and \w"),
         ({"validation": None}, r"data differs: validation is \w+ there and None here"),
         ({"recipe": {"steps": 9}}, r"steps is 6 there and 9 here\. To go on from its "),
-        ({"config": {"heads": 3}}, "model differs: heads is 2 there and 3 here"),
+        ({"config": {"num_heads": 3}}, "model differs: num_heads is 2 there and 3 "),
         ({"config": {"width": 16}}, "model differs: width is 12 there and 16 here"),
     ],
 )  # fmt: skip
@@ -598,7 +598,7 @@ def test_what_is_wrapped_around_a_model_changes_nothing(tmp_path, wrap):
 
 def compile_parts(model):
     model.blocks[0] = torch.compile(model.blocks[0], backend="eager")
-    model.blocks[1].up = torch.compile(model.blocks[1].up, backend="eager")
+    model.blocks[1].mlp.up = torch.compile(model.blocks[1].mlp.up, backend="eager")
     return model
 
 
@@ -765,7 +765,7 @@ from lmlab.models.gpt import GPT, Config
 from lmlab.training import Recipe, blocks, distributed, fit
 
 torch.manual_seed(3 + int(sys.argv[3]))
-model = GPT(Config(vocabulary=23, context=8, layers=2, heads=2, width=12)).double()
+model = GPT(Config(23, context=8, num_layers=2, num_heads=2, width=12)).double()
 text = np.random.default_rng(5).integers(23, size=400)
 batches = blocks(text, 7, 6, seed=1)
 
@@ -985,7 +985,7 @@ def test_texts_that_cannot_be_cut_are_refused():
         evaluate(gpt(), [])
     with pytest.raises(ValueError, match="no target counts"):
         evaluate(gpt(), [(torch.zeros(1, 3).long(), torch.full((1, 3), -100))])
-    with pytest.raises(ValueError, match="unknown precision"):
+    with pytest.raises(ValueError, match="precision must be one of"):
         evaluate(gpt(), TEXT, precision="float8")
     with pytest.raises(ValueError, match="float16 on a CPU"):
         fit(gpt(), make_blocks(), dataclasses.replace(RECIPE, precision="float16"))

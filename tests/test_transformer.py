@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from lmlab import devices
 from lmlab.generation.search import beam_search, greedy
-from lmlab.models.transformer import Block, EncoderDecoder, FeedForward, Transformer
+from lmlab.layers.blocks import Block, FeedForward
+from lmlab.models.transformer import EncoderDecoder, Transformer
 
 # torch's remark that its own encoder has a faster path for post-norm
 pytestmark = pytest.mark.filterwarnings("ignore:enable_nested_tensor")
@@ -76,13 +77,21 @@ def weight_gradients(ours, oracle):
     for side in ("encoder", "decoder"):
         for block, layer in zip(getattr(ours, side), getattr(oracle, side).layers):
             for name in ("weight", "bias"):
-                its = getattr(layer.self_attn, f"in_proj_{name}").grad.chunk(3)
-                for part, grad in zip(("query", "key", "value"), its):
-                    mine = getattr(getattr(block.attention, part), name).grad
-                    yield f"{side} self {part} {name}", mine, grad
-                up = getattr(block.feed_forward.up, name).grad
+                its = getattr(layer.self_attn, f"in_proj_{name}").grad
+                mine = getattr(block.attention.qkv, name).grad
+                yield f"{side} self qkv {name}", mine, its
+                if side == "decoder":
+                    its = getattr(layer.multihead_attn, f"in_proj_{name}").grad
+                    yield f"cross {name}", getattr(block.cross.qkv, name).grad, its
+                    its = getattr(layer.norm2, name).grad
+                    yield (
+                        f"cross norm {name}",
+                        getattr(block.cross_norm, name).grad,
+                        its,
+                    )
+                up = getattr(block.mlp.up, name).grad
                 yield f"{side} up {name}", up, getattr(layer.linear1, name).grad
-                last = getattr(block.norms[-1], name).grad
+                last = getattr(block.mlp_norm, name).grad
                 norm = layer.norm3 if side == "decoder" else layer.norm2
                 yield f"{side} last norm {name}", last, getattr(norm, name).grad
 
@@ -101,8 +110,8 @@ def test_the_copy_refuses_what_it_cannot_be():
     model = torch.nn.Transformer(8, 2, 1, 1, 8, bias=False, batch_first=True)
     with pytest.raises(ValueError, match="bias=False is not supported"):
         EncoderDecoder.from_torch(model)
-    model = torch.nn.Transformer(8, 2, 1, 1, 8, activation=F.silu, batch_first=True)
-    with pytest.raises(ValueError, match="is not relu or gelu"):
+    model = torch.nn.Transformer(8, 2, 1, 1, 8, activation=F.elu, batch_first=True)
+    with pytest.raises(ValueError, match=r"activation .*elu.* is none of relu, gelu"):
         EncoderDecoder.from_torch(model)
 
 
@@ -111,7 +120,7 @@ VOCABULARY = 11
 
 def small(**options):
     torch.manual_seed(3)
-    options = {"encoder_layers": 2, "decoder_layers": 2} | options
+    options = {"num_encoder_layers": 2, "num_decoder_layers": 2} | options
     model = Transformer(VOCABULARY, 16, 4, **options).double()
     return model.eval()
 
@@ -184,7 +193,7 @@ def test_alignment_is_cross_attention_and_sums_to_one():
     source = F.pad(source, (0, 2))
     before = model(source, target)
     weights = model.alignment(source, target)
-    assert weights.shape == (2, 3, 4, 5, 8)  # layers, B, heads, T, S
+    assert weights.shape == (2, 3, 4, 5, 8)  # layers, B, num_heads, T, S
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 4, 5).double())
     assert weights[..., 6:].abs().max() == 0
     assert torch.equal(model(source, target), before)  # no hook is left behind
@@ -225,7 +234,7 @@ def test_the_gpu_agrees_with_the_cpu(norm):
         model(source, target).cpu(), expected[0], atol=1e-4, rtol=1e-4
     )
     assert torch.equal(greedy(model, source, 6).ids.cpu(), expected[1])
-    assert beam_search(model, source, 6, beam=3).ids.device.type == "cuda"
+    assert beam_search(model, source, 6, num_beams=3).ids.device.type == "cuda"
 
 
 @pytest.mark.parametrize(
@@ -235,9 +244,9 @@ def test_the_gpu_agrees_with_the_cpu(norm):
         (
             lambda: Block(8, 2, 16, cross=False, norm="both"),
             ValueError,
-            "norm must be one of pre, post, got 'both'",
+            "norm must be one of pre, post; got 'both'",
         ),
-        (lambda: Transformer(9, 10, 4), ValueError, "heads must divide width"),
+        (lambda: Transformer(9, 10, 4), ValueError, "num_heads must divide width"),
         (
             lambda: EncoderDecoder(8, 2)(torch.zeros(2, 3, 9), torch.zeros(2, 3, 8)),
             ValueError,
@@ -279,14 +288,16 @@ def test_the_gpu_agrees_with_the_cpu(norm):
             "max_length must be a whole number from 1, got 0",
         ),
         (
-            lambda: beam_search(small(), torch.ones(1, 2).long(), 3, beam=True),
-            ValueError,
-            "beam must be a whole number from 1, got True",
+            lambda: beam_search(small(), torch.ones(1, 2).long(), 3, num_beams=True),
+            TypeError,
+            "num_beams must be a whole number from 1, got True",
         ),
         (
-            lambda: beam_search(small(), torch.ones(1, 2).long(), 3, length_power=-1),
+            lambda: beam_search(
+                small(), torch.ones(1, 2).long(), 3, length_penalty=math.nan
+            ),
             ValueError,
-            "length_power must be 0 or more",
+            "length_penalty must be a number, got nan",
         ),
     ],
 )  # fmt: skip
@@ -340,18 +351,20 @@ SOURCE = torch.tensor([[0.5], [-0.25]])
 @pytest.mark.parametrize("seed", range(8))
 def test_a_beam_of_one_is_greedy(seed):
     model = Table(seed=seed)
-    a, b = greedy(model, SOURCE, 6), beam_search(model, SOURCE, 6, beam=1)
+    a, b = greedy(model, SOURCE, 6), beam_search(model, SOURCE, 6, num_beams=1)
     assert torch.equal(a.ids, b.ids)
     torch.testing.assert_close(a.scores, b.scores, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("length_power", [0.0, 0.6, 1.0])
-def test_a_wider_beam_never_scores_lower(length_power):
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, -1.0])
+def test_a_wider_beam_never_scores_lower(length_penalty):
     gained = 0
     for seed in range(40):
         model, before = Table(size=7, seed=seed), None
-        for beam in range(1, 7):
-            found = beam_search(model, SOURCE, 6, beam, length_power=length_power)
+        for num_beams in range(1, 7):
+            found = beam_search(
+                model, SOURCE, 6, num_beams, length_penalty=length_penalty
+            )
             if before is not None:
                 assert (found.scores >= before).all()
                 gained += (found.scores > before).sum().item()
@@ -360,27 +373,101 @@ def test_a_wider_beam_never_scores_lower(length_power):
 
 
 def test_scores_are_those_of_teacher_forcing():
-    for seed, beam in itertools.product(range(6), (1, 2, 5)):
+    for seed, num_beams in itertools.product(range(6), (1, 2, 5)):
         model = Table(seed=seed)
-        found = beam_search(model, SOURCE, 5, beam)
+        found = beam_search(model, SOURCE, 5, num_beams)
         for row, value in zip(found.ids.tolist(), found.scores):
             assert score(model, row, 5) == pytest.approx(value.item(), abs=1e-5)
 
 
-@pytest.mark.parametrize("length_power", [0.0, 1.0])
-def test_a_beam_as_wide_as_everything_finds_the_best(length_power):
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+def test_a_beam_as_wide_as_everything_finds_the_best(length_penalty, nested):
     for seed in range(4):
         model = Table(size=5, seed=seed)
         rows = list(every_target(5, 4))
 
         def judged(row, model=model):
             length = (row.index(2) if 2 in row else len(row) - 1) or 1
-            return score(model, [*row], 4) / length**length_power
+            return score(model, [*row], 4) / length**length_penalty
 
         best = max(rows, key=judged)
-        found = beam_search(model, SOURCE[:1], 4, 40, length_power=length_power)
+        found = beam_search(
+            model, SOURCE[:1], 4, 40, length_penalty=length_penalty, nested=nested
+        )
         assert [i for i in found.ids[0].tolist() if i] == list(best)
         assert found.scores[0].item() == pytest.approx(judged(best), abs=1e-5)
+
+
+def test_plain_beams_that_are_more_can_score_lower():
+    """What nested beams are there for."""
+    lower = 0
+    for seed in range(40):
+        model = Table(size=20, seed=seed, spread=1.0)
+        scores = [
+            beam_search(model, SOURCE, 8, num_beams, nested=False).scores
+            for num_beams in range(1, 5)
+        ]
+        lower += sum((b < a).sum().item() for a, b in itertools.pairwise(scores))
+    assert lower > 0
+
+
+PAD = 22  # not 0, for which Hugging Face writes the end in its place
+
+
+class Theirs:
+    """Hugging Face's encoder–decoder, as the search wants one."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def encode(self, source):
+        mask = (source != PAD).long()
+        hidden = self.model.get_encoder()(source, attention_mask=mask)[0]
+        return hidden, mask
+
+    def decode(self, target, memory, mask):
+        return self.model(
+            encoder_outputs=(memory,), attention_mask=mask, decoder_input_ids=target
+        ).logits
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+def test_plain_beams_are_huggingfaces(length_penalty):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(1)
+    model = T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=23, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+            decoder_start_token_id=1, pad_token_id=PAD,
+            tie_word_embeddings=False,
+        )
+    ).double().eval()  # fmt: skip
+    for name, p in model.named_parameters():  # so that the logits are far from flat
+        torch.nn.init.normal_(p, float("norm" in name), 0.5)
+    source = torch.randint(3, PAD, (6, 7))
+    source[1, 4:] = source[4, 2:] = PAD
+    ends = beam_search(Theirs(model), source, 9, 1).ids[:, 1:].unique().tolist()
+    found = set()
+    for num_beams, end in itertools.product((2, 3, 4), ends[:5]):
+        expected = model.generate(
+            source,
+            attention_mask=(source != PAD).long(),
+            max_new_tokens=9,
+            num_beams=num_beams,
+            length_penalty=length_penalty,
+            eos_token_id=end,
+            do_sample=False,
+        )
+        ours = beam_search(
+            Theirs(model), source, 9, num_beams,
+            length_penalty=length_penalty, nested=False, end=end, pad=PAD,
+        ).ids  # fmt: skip
+        assert torch.equal(ours[:, : expected.shape[1]], expected)
+        assert (ours[:, expected.shape[1] :] == PAD).all()
+        found |= {(row != PAD).sum().item() for row in ours}
+    assert len(found) > 1  # some end early
 
 
 def test_a_hypothesis_that_never_ends_is_cut_off():
@@ -425,7 +512,7 @@ def test_each_id_is_read_once_and_the_same_is_found(norm, rotary, monkeypatch):
         lengths.append(target.shape[1])
         return inner(self, target, memory, memory_mask, cache)
 
-    for search, options in ((greedy, {}), (beam_search, {"beam": 3})):
+    for search, options in ((greedy, {}), (beam_search, {"num_beams": 3})):
         expected = search(Forgetful(model), source, 9, end=10, **options)
         with monkeypatch.context() as patch:
             patch.setattr(Transformer, "decode", decode)

@@ -1,14 +1,13 @@
-"""Progress: bars in a terminal, plain lines elsewhere."""
+"""Progress: a line for each run that ended and, in a terminal, one bar."""
 
 import io
-import re
-import threading
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from lmlab.runner import watch
+from lmlab.runner import terminal
 from lmlab.runner.execute import Job
 
 OK = {"status": "ok", "seconds": 3.21}
@@ -16,140 +15,59 @@ FAILED = {"status": "failed", "seconds": 0.5}
 
 
 @pytest.fixture
-def job(tmp_path):
-    return Job("01_backprop", Path("01_backprop.ipynb"), tmp_path)
-
-
-def show(job, *, terminal):
-    """Watch a job that is half-way and then ends well; what was written."""
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
-    job.status.write_text("2 4")
-    seen = threading.Semaphore(0)
-    with watch.Watch([job], console) as shown:
-        progress = shown.show.progress
-        shown.show.progress = lambda *said: (progress(*said), seen.release())
-        for _ in range(2):
-            assert seen.acquire(timeout=30)
-        shown.done(job.name, OK)
-    return console.file.getvalue()
-
-
-def test_cells_done_are_read_when_they_are_there(job):
-    assert watch.cells_done(job) is None
-    job.status.write_text("")  # being written
-    assert watch.cells_done(job) is None
-    job.status.write_text("3 40")
-    assert watch.cells_done(job) == (3, 40)
-
-
-def test_lines_are_plain(job, monkeypatch):
-    monkeypatch.setattr(watch, "LINE_SECONDS", 0.0)
-    lines = show(job, terminal=False).splitlines()
-    assert lines[0] == "  01_backprop: 2 of 4 cells after 0 s"
-    assert lines[-1] == "✓ 01_backprop: ok, 3.2 s"
-
-
-def test_lines_do_not_come_all_the_time(job):
-    assert show(job, terminal=False) == "✓ 01_backprop: ok, 3.2 s\n"
-
-
-def test_bars_move_in_a_terminal(job):
-    text = show(job, terminal=True)
-    assert "waiting" in text
-    assert "2 of 4 cells" in text
-    assert "ok, 3.2 s" in text
-
-
-def test_a_failure_has_its_mark(job):
-    console = Console(file=io.StringIO(), force_terminal=False, width=100)
-    with watch.Watch([job], console) as shown:
-        shown.done(job.name, FAILED)
-    assert console.file.getvalue() == "✗ 01_backprop: failed, 0.5 s\n"
-
-
-def many(tmp_path, count=12):
-    """Jobs with long names that differ at their end."""
+def jobs(tmp_path):
+    """Twelve jobs with long names that differ at their end."""
     long = "lr=0.001,optimizer=momentum,schedule=cosine,hidden=128,seed="
-    jobs = [
-        Job(f"{long}{n}", Path("02.ipynb"), tmp_path / str(n)) for n in range(count)
-    ]
-    for job in jobs:
-        job.scratch.mkdir()
-    return jobs
+    folders = [tmp_path / str(number) for number in range(12)]
+    for folder in folders:
+        folder.mkdir()
+    return [Job(f"{long}{x.name}", Path("02.ipynb"), x) for x in folders]
+
+
+def console(**options):
+    return Console(file=io.StringIO(), **options)
+
+
+def test_cells_done_are_read_when_they_are_there(jobs):
+    job = jobs[0]
+    assert terminal.cells_done(job) == ""
+    job.status.write_text("")  # being written
+    assert terminal.cells_done(job) == ""
+    job.status.write_text("3 40")
+    assert terminal.cells_done(job) == "3/40"
+
+
+def test_elsewhere_there_are_only_lines_counted_and_never_broken(jobs):
+    to = console(force_terminal=False, width=40)
+    with terminal.watching(jobs, to) as say:
+        jobs[1].status.write_text("2 4")
+        for job in jobs:
+            say(job, FAILED if job is jobs[3] else OK)
+    lines = to.file.getvalue().splitlines()
+    assert len(lines) == 12
+    assert lines[3] == f"✗ {jobs[3].name}: failed, 0.5 s (4 of 12 done)"
+    assert lines[-1] == f"✓ {jobs[-1].name}: ok, 3.2 s (12 of 12 done)"
+
+
+def test_a_single_run_is_not_counted(jobs):
+    to = console(force_terminal=False)
+    with terminal.watching(jobs[:1], to) as say:
+        say(jobs[0], OK)
+    assert to.file.getvalue() == f"✓ {jobs[0].name}: ok, 3.2 s\n"
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_of_many_only_the_running_have_bars_that_fit(tmp_path, width):
-    jobs = many(tmp_path)
-    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=30)
-    with watch.Watch(jobs, console) as shown:
+def test_in_a_terminal_a_bar_of_one_line_says_what_runs(jobs, width):
+    to = console(force_terminal=True, width=width, height=30)
+    with terminal.watching(jobs, to) as say:
         for job in jobs[:5]:
-            shown.done(job.name, OK)
+            say(job, OK)
         jobs[5].status.write_text("2 4")
-        while jobs[5].name not in shown.show.tasks:
-            shown.ended.wait(0.05)
-        screen = Console(file=io.StringIO(), width=width)
-        screen.print(shown.show.bars.get_renderable())
-        lines = screen.file.getvalue().splitlines()
-    assert len(lines) == 2
-    running = next(line for line in lines if "cells" in line)
-    assert "…" in running or width > 110
-    assert "seed=5" in running
-    assert "2 of 4 cells" in running
-    whole = next(line for line in lines if "all runs" in line)
-    assert "5 of 12 done" in whole
-    assert re.search(r"\d:\d\d:\d\d$", whole.rstrip())
-    text = console.file.getvalue()
+        deadline = time.monotonic() + 30
+        while "lr=0.001,op" not in to.file.getvalue().rpartition("5/12")[2]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    text = to.file.getvalue()
     for job in jobs[:5]:
-        assert f"✓ {job.name}: ok, 3.2 s\n" in text.replace("\r", "")
-
-
-def test_lines_count_the_runs_and_are_never_broken(tmp_path):
-    jobs = many(tmp_path)
-    console = Console(file=io.StringIO(), force_terminal=False, width=40)
-    with watch.Watch(jobs, console) as shown:
-        for job in jobs:
-            shown.done(job.name, FAILED if job is jobs[3] else OK)
-    lines = console.file.getvalue().splitlines()
-    assert len(lines) == 12
-    assert lines[3].startswith(f"✗ {jobs[3].name}: failed, 0.5 s (4 of 12 done, about")
-    assert lines[-1].endswith("ok, 3.2 s (12 of 12 done)")
-
-
-@pytest.mark.parametrize(("count", "lines"), [(8, 1), (9, 0)])
-def test_many_runs_say_less_on_their_way(tmp_path, monkeypatch, count, lines):
-    console = Console(file=io.StringIO(), force_terminal=False)
-    now = 0.0
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now)
-    shown = watch._Lines(many(tmp_path, count), console, watch._Pace(count))
-    shown.progress("a", 1, 4)
-    now = watch.LINE_SECONDS
-    shown.progress("a", 2, 4)
-    assert console.file.getvalue().count("a: 2 of 4 cells after 10 s") == lines
-
-
-def test_what_is_left_is_estimated_from_what_has_ended(monkeypatch):
-    now = 100.0
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now)
-    pace = watch._Pace(12)
-    assert pace.text() == "0 of 12 done"
-    for name in "ab":
-        pace.progress(name)
-    now = 160.0
-    assert pace.seconds_left() is None
-    for name in "ab":
-        pace.done(name, {"seconds": 60.0})
-    assert pace.seconds_left() == pytest.approx(60 * 10 / 2)
-    for name in "cd":
-        pace.progress(name)
-    now = 190.0  # both half-way, at the pace of the others
-    assert pace.seconds_left() == pytest.approx(90 * 9 / 3)
-    assert pace.text() == "2 of 12 done, about 4 min left"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(2, "10 s"), (44, "40 s"), (89, "90 s"), (100, "2 min"), (9000, "2.5 h")],
-)
-def test_what_is_left_is_said_roughly(seconds, text):
-    assert watch._roughly(seconds) == f"about {text}"
+        assert f"✓ {job.name}: ok, 3.2 s" in text.replace("\r", "")
+    assert "\x1b[2A" not in text  # the bar never had a second line to go back over

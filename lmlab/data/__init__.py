@@ -1,13 +1,14 @@
 """Data sets by name: where each comes from, its licence, and the bytes it must have.
 
-    images = data.load("digits")      # arrays; 1,797 digits that need no network, ever
+    images = data.load("digits")      # arrays; 5,000 digits that need no network, ever
     images = data.load("mnist")       # the same shapes; 60,000 + 10,000 images
-    text = data.load("tinyshakespeare")  # a text, as lmlab.data.corpora reads them
+    text = data.load("english")       # a text, as lmlab.data.corpora reads them
     data.fetch("mnist")               # only the files, verified
 
 `lmlab.data.downloads` gets the files; its docstring explains the cache, LMLAB_DATA,
 LMLAB_MIRROR and LMLAB_OFFLINE. Nothing falls back from one data set to another: asking
-for one that cannot be had is an error that says what to do.
+for one that cannot be had is an error that says what to do. What is made anew from a
+seed has a module of its own: `lmlab.data.dates`, `lmlab.data.markov`.
 """
 
 import difflib
@@ -15,10 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from lmlab.data import downloads
+from lmlab.data import downloads, images
 from lmlab.data.downloads import DataError, File, cache_dir
+from lmlab.data.images import Images
 
 __all__ = [
     "DATASETS",
@@ -37,9 +37,10 @@ __all__ = [
 class Dataset:
     """What is known about a data set before it is read.
 
-    read(dataset, paths) makes what `load` returns. sources are base URLs, asked in
-    order; a file's address is base + its name. A data set without files is embedded;
-    instead names the embedded one that serves as well where there is no network.
+    read(dataset, paths) makes what `load` returns; kind is that in a word. sources are
+    base URLs, asked in order; a file's address is base + its name. A data set without
+    files is embedded; instead names the embedded one that serves as well where there
+    is no network.
     """
 
     name: str
@@ -47,36 +48,16 @@ class Dataset:
     licence: str
     source: str
     read: Callable[["Dataset", list[Path]], object]
+    kind: str = "images"
     files: tuple[File, ...] = ()
     sources: tuple[str, ...] = ()
     instead: str = "digits"
 
 
-@dataclass(frozen=True, repr=False)
-class Images:
-    """Labelled images: X uint8 (N, 28, 28), 0 = background; y int64 (N,)."""
-
-    X_train: np.ndarray
-    y_train: np.ndarray
-    X_test: np.ndarray
-    y_test: np.ndarray
-    name: str
-    source: str
-    licence: str
-
-    def __repr__(self):
-        """Show one line: the name, the counts and the size of an image."""
-        height, width = self.X_train.shape[1:]
-        return (
-            f"{self.name}: {len(self.X_train):,} training and {len(self.X_test):,} "
-            f"test images of {height}×{width}"
-        )
-
-
 def load(name: str):
     """Return the data set `name`, fetching its files first if need be.
 
-    Images for pictures, a `lmlab.data.corpora.Text` for a text.
+    `Images` for pictures, a `lmlab.data.corpora.Text` for a text.
     Raises DataError when the name is unknown or the files cannot be had.
     """
     dataset = _find(name)
@@ -99,78 +80,31 @@ def describe(name: str) -> str:
     dataset = _find(name)
     size = sum(file.bytes for file in dataset.files)
     place = f"{size / 1e6:.1f} MB to download" if size else "embedded, no network"
-    lines = [f"{dataset.name}: {dataset.about} ({place})"]
+    lines = [f"{dataset.name}: {dataset.about} ({dataset.kind}; {place})"]
     lines += [f"  source: {dataset.source}", f"  licence: {dataset.licence}"]
     return "\n".join(lines + [f"  from: {url}" for url in dataset.sources])
+
+
+def nearest(name, known):
+    """The beginning of a sentence about names like this one; "" where there is none."""
+    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def _find(name):
     if name in DATASETS:
         return DATASETS[name]
-    near = difflib.get_close_matches(str(name).lower(), DATASETS, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
     known = ", ".join(sorted(DATASETS))
-    raise DataError(f"there is no data set {name!r}: {hint}The data sets are: {known}")
+    raise DataError(
+        f"there is no data set {name!r}: {nearest(name, DATASETS)}The data sets are: "
+        f"{known}"
+    )
 
 
-def _read_digits(dataset, _paths):
-    """Scale scikit-learn's 8×8 digits (0…16) to 28×28 (0…255) and split them."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    # In whole numbers, of which every processor makes the same images: some grey levels
-    # lie just between two. The weights, (28, 8) for rows and for columns, are of 14ths.
-    spread = np.rint(14 * _bilinear(8, 28)).astype(np.int64)
-    X = spread @ bunch.images.astype(np.int64) @ spread.T * 255  # (N, 28, 28)
-    whole = 14 * 14 * 16
-    X, y = (2 * X + whole) // (2 * whole), bunch.target.astype(np.int64)
-    X = X.astype(np.uint8)
-    test = np.zeros(len(y), dtype=bool)
-    test[np.argsort(y, kind="stable")[::5]] = True  # every fifth, digit by digit
-    facts = dataset.name, dataset.source, dataset.licence
-    return Images(X[~test], y[~test], X[test], y[test], *facts)
-
-
-def _bilinear(size, larger):
-    """Return (larger, size): each row weighs the two nearest pixels; rows sum to 1."""
-    centre = (np.arange(larger) + 0.5) * size / larger - 0.5
-    distance = np.abs(centre.clip(0, size - 1)[:, None] - np.arange(size))
-    return (1 - distance).clip(0)
-
-
-def _read_idx_images(dataset, paths):
-    """Read four IDX files: training images and labels, test images and labels."""
-    X_train, y_train, X_test, y_test = (_read_idx(path) for path in paths)
-    for X, y in ((X_train, y_train), (X_test, y_test)):
-        if X.ndim != 3 or y.shape != X.shape[:1]:
-            raise DataError(
-                f"{dataset.name}: images of shape {X.shape} do not go with labels of "
-                f"shape {y.shape}"
-            )
-    y_train, y_test = y_train.astype(np.int64), y_test.astype(np.int64)
-    facts = dataset.name, dataset.source, dataset.licence
-    return Images(X_train, y_train, X_test, y_test, *facts)
-
-
-def _read_idx(path):
-    """Read a gzipped IDX file of bytes: magic 0 0 8 d, then d sizes, then the data."""
-    import gzip
-
-    raw = gzip.decompress(path.read_bytes())
-    if len(raw) < 4 or raw[:3] != b"\0\0\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise DataError(f"{path} is not an IDX file of bytes: it begins {raw[:4]!r}")
-    start = 4 + 4 * raw[3]
-    shape = tuple(int(size) for size in np.frombuffer(raw[4:start], ">u4"))
-    if len(raw) - start != np.prod(shape):
-        raise DataError(f"{path} has {len(raw) - start:,} bytes for the shape {shape}")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()
-
-
-def _read_text(dataset, _paths):
-    """A text, as the texts to train a language model on are read and cut."""
+def _read_text(dataset, paths):
     from lmlab.data import corpora
 
-    return corpora.load(dataset.name)
+    return corpora.read(dataset, paths)
 
 
 MNIST_FILES = (
@@ -195,33 +129,62 @@ MNIST_FILES = (
         4_542,
     ),
 )
+_MNIST = {
+    "licence": "CC BY-SA 3.0",
+    "source": "LeCun, Cortes and Burges (1998), the MNIST database",
+}
 
 DATASETS = {
     dataset.name: dataset
     for dataset in (
         Dataset(
             name="digits",
+            about="5,000 of MNIST's handwritten digits, 1,000 of them for testing",
+            read=images.read_digits,
+            **_MNIST,
+        ),
+        Dataset(
+            name="digits8x8",
             about="1,797 handwritten digits, 8×8 scaled to 28×28; every fifth is test",
             licence="CC BY 4.0",
             source="Alpaydin and Kaynak (1998), UCI Machine Learning Repository, "
             "doi:10.24432/C50P49; as bundled with scikit-learn",
-            read=_read_digits,
+            read=images.read_digits8x8,
         ),
         Dataset(
             name="mnist",
             about="70,000 handwritten digits of 28×28, 10,000 of them for testing",
-            licence="CC BY-SA 3.0",
-            source="LeCun, Cortes and Burges (1998), the MNIST database",
-            read=_read_idx_images,
+            read=images.read_idx_images,
             files=MNIST_FILES,
             sources=(
                 "https://ossci-datasets.s3.amazonaws.com/mnist/",
                 "https://storage.googleapis.com/cvdf-datasets/mnist/",
             ),
+            **_MNIST,
+        ),
+        Dataset(
+            name="english",
+            about="4.6 MB of technical prose; lessons 07 to 09 train on it",
+            kind="text",
+            licence="PSF-2.0, BSD-3-Clause and matplotlib's; see "
+            "lmlab/assets/corpora/LICENSES.txt",
+            source="docstrings and comments of Python, NumPy, SciPy, scikit-learn, "
+            "matplotlib, networkx, SymPy and mpmath",
+            read=_read_text,
+        ),
+        Dataset(
+            name="code",
+            about="0.5 MB of Python, another domain than the prose",
+            kind="text",
+            licence="PSF-2.0; see lmlab/assets/corpora/LICENSES.txt",
+            source="modules of Python's standard library, without docstrings and "
+            "comments",
+            read=_read_text,
         ),
         Dataset(
             name="tinyshakespeare",
             about="1.1 MB of Shakespeare's plays; lessons 08 and 09 can train on it",
+            kind="text",
             licence="public domain",
             source="Karpathy (2015), char-rnn, from the works of Shakespeare",
             read=_read_text,

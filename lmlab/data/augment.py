@@ -9,9 +9,9 @@ where the places are. (Asking for each old pixel where it goes would leave holes
 Lengths are in pixels, rows count downwards, and the centre is (H − 1)/2, (W − 1)/2.
 """
 
-from numbers import Real
-
 import numpy as np
+
+from lmlab.arguments import number
 
 CHUNK = 65_536  # pixels worked on at a time, so that they stay in the cache
 
@@ -77,7 +77,8 @@ def elastic(images, rng, *, alpha=34.0, sigma=4.0):
     (i, j) is read at (i + displacement[n, 0, i, j], j + displacement[n, 1, i, j]).
     Where the blur has no border to lose noise at, displacements have a standard
     deviation of about 0.163 alpha / sigma: 1.4 pixels for 34 and 4.
-    Raises ValueError unless alpha ≥ 0, sigma > 0 and rng is a numpy Generator.
+    Raises ValueError unless alpha ≥ 0, sigma > 0 and rng is a numpy Generator;
+    TypeError for what is no number.
     """
     return distort(images, rng, alpha=alpha, sigma=sigma)
 
@@ -93,15 +94,14 @@ def distort(
     displacement is added to the places where affine reads. What is 0 is left out.
     Draws from rng: (N, 6) float64 for height, width, shear, degrees, down, right, if
     any of them is asked for; then elastic's noise if alpha > 0.
-    Raises ValueError unless all are ≥ 0, scale < 1 (≤ 0.99), sigma > 0 and rng is a
-    numpy Generator.
+    Raises ValueError unless all are ≥ 0, scale ≤ 0.99, sigma > 0 and rng is a numpy
+    Generator; TypeError for what is no number.
     """
     images = _images(images)
     limits = {"scale": scale, "shear": shear, "degrees": degrees, "shift": shift}
     for name, value in (limits | {"alpha": alpha}).items():
-        _need(_number(value) and 0 <= value < 1e6, name, "a number ≥ 0", value)
-    _need(scale <= 0.99, "scale", "at most 0.99", scale)
-    _need(_number(sigma) and 0 < sigma < 1e6, "sigma", "a number > 0", sigma)
+        number(name, value, "[0, 0.99]" if name == "scale" else "[0, 1000000)")
+    number("sigma", sigma, "(0, 1000000)")
     known = isinstance(rng, np.random.Generator)
     _need(known, "rng", "a numpy Generator (np.random.default_rng(0))", rng)
 
@@ -243,10 +243,6 @@ def _array(name, value):
     _need(array.dtype.kind in "iuf", name, "numbers", array.dtype.name)
     _need(np.isfinite(array).all(), name, "finite numbers", "nan or inf")
     return array
-
-
-def _number(value):
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _need(condition, name, needed, got):

@@ -9,9 +9,6 @@
 `tools` made the embedded ones; lmlab/assets/corpora/README.md says how.
 """
 
-import difflib
-import hashlib
-import lzma
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +16,20 @@ import numpy as np
 from lmlab import data
 from lmlab.data import DataError
 from lmlab.data.downloads import absolute
+from lmlab.data.embedded import unpack
 from lmlab.data.markov import markov
 from lmlab.files import ASSETS
 
-__all__ = ["BREAK", "DataError", "Text", "documents", "load", "markov", "token_ids"]
+__all__ = [
+    "BREAK",
+    "DataError",
+    "Text",
+    "documents",
+    "load",
+    "markov",
+    "names",
+    "token_ids",
+]
 
 BREAK = "\n\n\n"  # between two documents of a text, and nowhere else
 SHORTEST = 1000  # characters; a tenth of fewer says nothing as validation text
@@ -47,23 +54,6 @@ class Text:
         )
 
 
-@dataclass(frozen=True)
-class _Embedded:
-    source: str
-    licence: str
-
-
-EMBEDDED = {
-    "english": _Embedded(
-        "docstrings and comments of Python, NumPy, SciPy, scikit-learn, matplotlib, "
-        "networkx, SymPy and mpmath",
-        "PSF-2.0, BSD-3-Clause and matplotlib's; see lmlab/assets/corpora/LICENSES.txt",
-    ),
-    "code": _Embedded(
-        "modules of Python's standard library, without docstrings and comments",
-        "PSF-2.0; see lmlab/assets/corpora/LICENSES.txt",
-    ),
-}
 # SHA-256 of each text; lmlab/assets/corpora/README.md holds them too.
 CHECKSUMS = """
 english-train bc72212ef35e1c4eeb55074b144df5259a7341803dfbcc04f5d7e7e245569073
@@ -71,7 +61,6 @@ english-validation c0de988038a6734e112a18acb0aaa6b82487ea9135210d9f714f846e4bfe9
 code-train 0386685cba4f48fe4da1f5423b431379442fc2bf97b31c4f6b9e11231e71c52b
 code-validation 1b16ed0443ba6e6e12da634fb2329ab8ae8d640d6ef2ebebaeded0785beebe10
 """
-DOWNLOADED = ("tinyshakespeare",)
 
 
 def load(name) -> Text:
@@ -83,16 +72,28 @@ def load(name) -> Text:
     Raises DataError, which says what to do, when the name is unknown, or the file is
     missing, empty, shorter than 1,000 characters, or not UTF-8.
     """
-    if name in EMBEDDED:
-        return _embedded(name)
-    if name in DOWNLOADED:
-        (path,) = data.fetch(name)
-        about = data.DATASETS[name]
-        return _cut(_read(path), name, about.source, about.licence)
+    if name in names():
+        return data.load(name)
     path = absolute(name)
     if not path.exists() and not _looks_like_a_path(name):
         raise DataError(_unknown(name))
     return _cut(_read(path), path.name, str(name), "the file's own")
+
+
+def names():
+    """The texts with a name, which `data.load` reads, too."""
+    return [name for name, known in data.DATASETS.items() if known.kind == "text"]
+
+
+def read(dataset, paths):
+    """The Text of a data set: of its file, which is cut, or embedded in two parts."""
+    facts = dataset.name, dataset.source, dataset.licence
+    if paths:
+        return _cut(_read(paths[0]), *facts)
+    sums = dict(line.split() for line in CHECKSUMS.strip().splitlines())
+    parts = (f"{dataset.name}-{part}" for part in ("train", "validation"))
+    texts = (unpack(FOLDER / f"{part}.txt.xz", sums[part]) for part in parts)
+    return Text(*(text.decode("utf-8") for text in texts), *facts)
 
 
 def documents(text):
@@ -123,27 +124,6 @@ def token_ids(tokenizer, text):
     return np.concatenate([np.asarray(ids, dtype=np.int64) for ids in pieces[:-1]])
 
 
-def _embedded(name):
-    known, parts = EMBEDDED[name], {}
-    sums = dict(line.split() for line in CHECKSUMS.strip().splitlines())
-    for part in ("train", "validation"):
-        path = FOLDER / f"{name}-{part}.txt.xz"
-        try:
-            content = lzma.decompress(path.read_bytes())
-        except (OSError, lzma.LZMAError, EOFError) as error:
-            raise DataError(
-                f"the embedded corpus {name!r} cannot be read from {path}: {error}. "
-                "Install lmlab again, or restore the file from the repository."
-            ) from error
-        if hashlib.sha256(content).hexdigest() != sums[f"{name}-{part}"]:
-            raise DataError(
-                f"{path} is not the text that lessons were written for (SHA-256 "
-                "differs). Install lmlab again, or restore it from the repository."
-            )
-        parts[part] = content.decode("utf-8")
-    return Text(**parts, name=name, source=known.source, licence=known.licence)
-
-
 def _read(path):
     """The text of a file, with an error for each way in which it can be none."""
     try:
@@ -153,7 +133,7 @@ def _read(path):
     except FileNotFoundError:
         raise DataError(
             f"there is no file {path}. A relative path counts from the checkout; the "
-            f"corpora with a name are: {_names()}"
+            f"corpora with a name are: {', '.join(sorted(names()))}"
         ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -185,12 +165,9 @@ def _looks_like_a_path(name):
     return any(mark in str(name) for mark in "/\\.~")
 
 
-def _names():
-    return ", ".join(sorted([*EMBEDDED, *DOWNLOADED]))
-
-
 def _unknown(name):
-    known = [*EMBEDDED, *DOWNLOADED]
-    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"there is no corpus {name!r}: {hint}They are: {_names()}, or a file's path"
+    known = names()
+    return (
+        f"there is no corpus {name!r}: {data.nearest(name, known)}They are: "
+        f"{', '.join(sorted(known))}, or a file's path"
+    )

@@ -12,6 +12,8 @@ import datetime
 import random
 from dataclasses import dataclass
 
+from lmlab.arguments import one_of
+
 YEARS = range(1950, 2050)
 SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}  # shares of the days
 PAD, START, END = 0, 1, 2
@@ -155,8 +157,7 @@ def write(day, form):
     """
     if not isinstance(day, datetime.date):
         raise TypeError(f"day must be a datetime.date, got {day!r}")
-    if form not in FORMATS:
-        raise ValueError(f"form {form!r} is not one of FORMATS: {', '.join(FORMATS)}")
+    one_of("form", form, FORMATS)
     if day.year not in YEARS:
         first, last = YEARS[0], YEARS[-1]
         raise ValueError(f"day {day} is outside the years {first} to {last}")
@@ -169,8 +170,7 @@ def days(split, seed=0):
     The split is by calendar day, not by text: no test day was seen in training in any
     format. seed decides which day goes where. Raises ValueError for another split.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+    one_of("split", split, SPLITS)
     first = datetime.date(YEARS[0], 1, 1).toordinal()
     last = datetime.date(YEARS[-1], 12, 31).toordinal()
     ordinals = list(range(first, last + 1))
@@ -190,10 +190,8 @@ def pairs(split, count, seed=0, split_seed=0, often=()):
     often: formats that are drawn three times as often as the others.
     """
     rng, pool = random.Random(f"{split} {seed}"), days(split, split_seed)
-    unknown = [form for form in often if form not in FORMATS]
-    if unknown:
-        raise ValueError(f"often holds {unknown[0]!r}, which is not one of FORMATS")
-    forms = [*FORMATS, *often, *often]
+    extra = [one_of("often", form, FORMATS) for form in often]
+    forms = [*FORMATS, *extra, *extra]
     drawn = [(rng.choice(pool), rng.choice(forms)) for _ in range(count)]
     return [(write(day, form), day.isoformat(), form) for day, form in drawn]
 

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import progress
+from lmlab.errors import LmlabError
 from lmlab.files import checkout
 
 ATTEMPTS = 3  # per source, when a server is busy or a download is cut
@@ -38,7 +39,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 NETWORK = "the network"  # what an error names in the place of a server
 
 
-class DataError(RuntimeError):
+class DataError(LmlabError):
     """A data set cannot be had; the message says why, and what to do.
 
     tried: (place, reason) of each source that did not deliver.
@@ -88,38 +89,53 @@ def fetch(
     instead: the embedded set that an error names as the way without a network.
     Raises DataError, which lists what was tried, when a file cannot be had.
     """
-    if not files:
-        return []
-    folder = cache_dir() / dataset
+    paths = []
+    for file in files:
+        path, tried = find(dataset, [file], sources)
+        if path is None:
+            raise DataError(_all_failed(dataset, file, tried, instead), tried)
+        paths.append(path)
+    return paths
+
+
+def find(dataset: str, contents: list[File], sources: list[str] = ()):
+    """One file as (path, []), or (None, tried): (place, reason) of each place.
+
+    contents: all that the file may be, under one name. Without sources, cache and
+    mirror are asked. Raises DataError for a file that came and cannot be written.
+    """
+    folder, tried = cache_dir() / dataset, []
+    path = folder / contents[0].name
     _sweep(folder)
-    return [_fetch_file(dataset, f, sources, folder, instead) for f in files]
-
-
-def _fetch_file(dataset, file, sources, folder, instead):
-    path, reasons = folder / file.name, []
-    state = _cached_state(path, file)
+    state = _cached_state(path, {file.sha256 for file in contents})
     if state == "good":
-        return path
+        return path, []
     if state != "missing":
-        reasons.append((f"cache {path}", state))
-    for place, get in _places(dataset, file, sources, reasons):
-        try:
-            _store(get, place, path, file)
-        except _SourceError as error:
-            reasons.append((place, str(error)))
-            continue
-        if reasons:  # a fallback is never silent
-            print(f"lmlab.data: {file.name} came from {place}", file=sys.stderr)
-            print(_list(reasons, "    not from "), file=sys.stderr)
-        return path
-    raise DataError(_all_failed(dataset, file, reasons, instead), reasons)
+        tried.append((f"cache {path}", state))
+    for file in contents:
+        for place, get in _places(dataset, file, sources, tried):
+            try:
+                _store(get, place, path, file)
+            except _SourceError as error:
+                tried.append((place, str(error)))
+                continue
+            if tried:  # a fallback is never silent
+                print(f"lmlab.data: {file.name} came from {place}", file=sys.stderr)
+                print(_list(dict.fromkeys(tried), "    not from "), file=sys.stderr)
+            return path, []
+    return None, list(dict.fromkeys(tried))
 
 
-def _cached_state(path, file):
+def sha256(path) -> str:
+    """The SHA-256 of a file, in hex."""
+    return _pooch().file_hash(path)
+
+
+def _cached_state(path, accepted):
     try:
         if not path.exists():
             return "missing"
-        whole = _pooch().file_hash(path) == file.sha256
+        whole = sha256(path) in accepted
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     return "good" if whole else "it is damaged (SHA-256 differs)"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmlab.arguments import number, whole
+
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -42,7 +44,7 @@ class MarkovSource:
 
     def sample(self, length, seed):
         """`length` symbol numbers (int64), begun where the source has always run."""
-        _whole("length", length, 1)
+        whole("length", length, 1)
         rng = np.random.default_rng(seed)
         V, rows = len(self.symbols), self.stationary.size
         state = int(rng.choice(rows, p=self.stationary.ravel()))
@@ -99,10 +101,9 @@ def markov(symbols=8, order=2, seed=0, *, concentration=0.5):
     concentration: small values make rows that are nearly certain, large ones that
     differ little. A hundredth of every row is even, so that every text is possible.
     """
-    _whole("symbols", symbols, 2, len(SYMBOLS))
-    _whole("order", order, 1, 3)
-    if not 0 < concentration < math.inf:
-        raise ValueError(f"concentration must be greater than 0, not {concentration!r}")
+    whole("symbols", symbols, 2, len(SYMBOLS))
+    whole("order", order, 1, 3)
+    concentration = number("concentration", concentration, "(0, inf)")
     rng = np.random.default_rng(seed)
     transitions = np.full(symbols, 1 / symbols)
     for k in range(1, order + 1):
@@ -127,13 +128,3 @@ def _stationary(transitions):
     equations = np.vstack([P.T - np.eye(states), np.ones(states)])
     wanted = np.append(np.zeros(states), 1.0)
     return np.linalg.lstsq(equations, wanted, rcond=None)[0].reshape(shape)
-
-
-def _whole(name, value, low, high=math.inf):
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or not low <= value <= high
-    ):
-        bounds = f"from {low}" + (f" to {high}" if high < math.inf else "")
-        raise ValueError(f"{name} must be a whole number {bounds}, not {value!r}")

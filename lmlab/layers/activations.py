@@ -14,7 +14,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from lmlab.layers.tiled import wider
+from lmlab.layers.precision import wider
 
 PIECE = 1 << 16  # numbers: 256 KiB of float32, a few of which fit in a core's cache
 LINEAR = 2 * math.sqrt(2 / math.pi)  # 2u = x·(LINEAR + CUBIC·x²)

@@ -8,9 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lmlab.arguments import whole
+from lmlab.layers.caches import KeysValues
+from lmlab.layers.linear import Linear, linear
 from lmlab.layers.positions import LearnedPositions, rotary, sinusoidal_positions
+from lmlab.layers.precision import wider
 from lmlab.layers.shapes import attention_batch, broadcasts, four_dimensional
-from lmlab.layers.tiled import tiled_attention, wider
+from lmlab.layers.tiled import tiled_attention
 
 __all__ = [
     "KeysValues",
@@ -24,6 +28,10 @@ __all__ = [
     "sinusoidal_positions",
     "tiled_attention",
 ]
+
+# Queries, on a CPU. For so few the kernels of half precision are several times as slow
+# as those of float32: the backward pass of short texts, and a token behind a long one.
+FEW = 256
 
 
 def scaled_dot_product_attention(q, k, v, mask=None, *, causal=False):
@@ -56,26 +64,30 @@ def scaled_dot_product_attention(q, k, v, mask=None, *, causal=False):
 def attend(q, k, v, mask=None, *, causal=False, dropout=0.0):
     """The same attention on torch's fused kernels, which may never hold the weights.
 
-    Arguments, errors and empty rows as in `scaled_dot_product_attention`. dropout: the
-    share of weights set to zero; pass 0.0 in evaluation. Returns out (..., T, E).
+    Arguments, errors and empty rows as in `scaled_dot_product_attention`. k and v may
+    be kept in a smaller dtype than q's, in which the result is. dropout: the share of
+    weights set to zero; pass 0.0 in evaluation. Returns out (..., T, E).
     """
     batch = attention_batch(q, k, v)
     T, S = q.shape[-2], k.shape[-2]
-    if causal and mask is None and T in (1, S):  # what the kernels can do unaided
-        q, k, v = (four_dimensional(x, batch) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, is_causal=T == S
-        )
-        return out.reshape(*batch, T, v.shape[-1])
-    allowed = _allowed(mask, (*batch, T, S), causal, q.device)
-    q, k, v = (four_dimensional(x, batch) for x in (q, k, v))
-    empty = None
-    if allowed is not None:
+    allowed = empty = None
+    if mask is not None or (causal and T not in (1, S)):  # not the kernels' own ways
+        allowed = _allowed(mask, (*batch, T, S), causal, q.device)
         empty = ~allowed.any(-1, keepdim=True)  # not every kernel knows what to do
-        allowed = four_dimensional(allowed | empty, batch)
-    out = F.scaled_dot_product_attention(q, k, v, allowed, dropout)
+        allowed, causal = four_dimensional(allowed | empty, batch), False
+    q, k, v = (four_dimensional(x, batch) for x in (q, k, v))
+    out = _fused(q, k, v, allowed, dropout, causal and T > 1)
     out = out.reshape(*batch, T, v.shape[-1])
     return out if empty is None else out.masked_fill(empty, 0.0)
+
+
+def _fused(q, k, v, allowed, dropout, causal):
+    if q.device.type == "cpu" and q.shape[-2] <= FEW and wider(q.dtype) != q.dtype:
+        with torch.autocast("cpu", enabled=False):
+            wide = wider(q.dtype)
+            return _fused(q.to(wide), k, v, allowed, dropout, causal).to(q.dtype)
+    k, v = k.to(q.dtype), v.to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, allowed, dropout, causal)
 
 
 def causal_mask(T, S=None, device=None):
@@ -100,19 +112,23 @@ def padding_mask(lengths, S=None):
 class MultiHeadAttention(nn.Module):
     """Several attentions side by side (Vaswani et al. 2017, section 3.2.2).
 
-    width: of x and of the output. heads: how many. key_width: the width D of one
-    head's queries and keys, width // heads unless given; value_width: the width E of
-    one head's values, key_width unless given. rotary: turn queries and keys by their
-    positions, with rotary_base as `rotary`'s base. Four linear layers hold the weights,
-    head after head: query, key (width → heads·D), value (width → heads·E), output
-    (heads·E → width).
-    Raises ValueError when heads does not divide width and no key_width is given.
+    width: of x and of the output. num_heads: of the queries; num_kv_heads: of keys and
+    values, each shared by num_heads / num_kv_heads neighbouring queries (Ainslie et al.
+    2023), num_heads unless given. key_width: the width D of one head's queries and
+    keys, width / num_heads unless given; value_width: the width E of one head's values,
+    key_width unless given. rotary: turn queries and keys by their positions, with
+    rotary_base as `rotary`'s base.
+    Two linear layers hold the weights, head after head: qkv (width → queries, keys and
+    values, one after another, in one product) and output (num_heads·E → width).
+    Raises ValueError when num_heads does not divide width and no key_width is given, or
+    num_kv_heads does not divide num_heads.
     """
 
     def __init__(
         self,
         width,
-        heads,
+        num_heads,
+        num_kv_heads=None,
         *,
         key_width=None,
         value_width=None,
@@ -122,25 +138,33 @@ class MultiHeadAttention(nn.Module):
         rotary_base=10000.0,
     ):
         super().__init__()
-        if heads < 1 or (key_width is None and width % heads):
+        whole("num_heads", num_heads)
+        if key_width is None and width % num_heads:
             raise ValueError(
-                f"heads must divide width, or key_width be given: "
-                f"got width={width}, heads={heads}"
+                "num_heads must divide width, or key_width be given: "
+                f"got width={width}, num_heads={num_heads}"
             )
-        D = key_width or width // heads
+        shared = num_heads if num_kv_heads is None else num_kv_heads
+        if num_heads % whole("num_kv_heads", shared):
+            raise ValueError(
+                f"num_kv_heads must divide num_heads: got num_heads={num_heads}, "
+                f"num_kv_heads={shared}"
+            )
+        D = key_width or width // num_heads
         E = value_width or D
         if rotary and D % 2:
             raise ValueError(f"rotary needs an even key_width, got {D}")
-        self.width, self.heads, self.dropout = width, heads, dropout
+        self.width, self.dropout = width, dropout
+        self.num_heads, self.num_kv_heads = num_heads, shared
         self.rotary, self.rotary_base = rotary, rotary_base
-        self.query = nn.Linear(width, heads * D, bias)
-        self.key = nn.Linear(width, heads * D, bias)
-        self.value = nn.Linear(width, heads * E, bias)
-        self.output = nn.Linear(heads * E, width, bias)
-        for layer in (self.query, self.key, self.value, self.output):
-            nn.init.xavier_uniform_(layer.weight)
-            if bias:
-                nn.init.zeros_(layer.bias)
+        self.sizes = num_heads * D, shared * D, shared * E  # of queries, keys, values
+        self.qkv = Linear(width, sum(self.sizes), bias)
+        self.output = Linear(num_heads * E, width, bias)
+        for weight in (*self.qkv.weight.detach().split(self.sizes), self.output.weight):
+            nn.init.xavier_uniform_(weight)
+        if bias:
+            nn.init.zeros_(self.qkv.bias)
+            nn.init.zeros_(self.output.bias)
 
     def forward(
         self, x, memory=None, mask=None, causal=False, need_weights=False, *,
@@ -150,65 +174,84 @@ class MultiHeadAttention(nn.Module):
 
         mask bool, True = may attend: (T, S), or with batch dimensions, broadcastable to
         (..., T, S) and shared by the heads; with one dimension more than x has,
-        (..., heads, T, S). causal: aligned at the end, as in `attend`; rotary positions
-        are aligned likewise (query i stands at S − T + i) unless given: positions of x,
-        (T,) or (..., T), which are also those of its own keys; memory_positions of
-        memory, (S,) or (..., S).
+        (..., num_heads, T, S). causal: aligned at the end, as in `attend`; rotary
+        positions are aligned likewise (query i stands at S − T + i) unless given:
+        positions of x, (T,) or (..., T), which are also those of its own keys;
+        memory_positions of memory, (S,) or (..., S).
         cache: a KeysValues. Without memory, x continues what it holds, is added to it,
         and S counts both; with memory, which is read in the first call alone, the keys
         and values made then serve again; as x may be a piece of the target, its place
         is not taken for the end then: give rotary positions, and a mask for causal.
-        Returns out (..., T, width); with need_weights also weights (..., heads, T, S).
+        Returns out (..., T, width); with need_weights also weights
+        (..., num_heads, T, S).
         """
         own = memory is None
-        memory = x if own else memory
-        self._check(x, memory, positions, memory_positions, own)
+        self._check(x, memory, positions, memory_positions)
         if cache is not None and not own:
             self._check_piece(positions, causal)
         T, used = x.shape[-2], 0 if cache is None else cache.used
         S = used + T if own else memory.shape[-2]
-        q = self._split(self.query(x))  # (..., H, T, D)
+        q, k, v = self.project(x, memory, read=own or not used)
         if self.rotary:
             here = range(S - T, S) if positions is None else positions
             q = rotary(q, here, self.rotary_base)
-            there = here if own else memory_positions
-        if own or not used:
-            k = self._split(self.key(memory))  # (..., H, S, D), or T with a cache
-            v = self._split(self.value(memory))  # (..., H, S, E)
-            if self.rotary:
+            if k is not None:
+                there = here if own else memory_positions
                 k = rotary(k, there, self.rotary_base)
-            if cache is not None:
-                k, v = cache.extend(k, v)
-        else:
+        if k is None:
             k, v = cache.keys, cache.values
+        elif cache is not None:
+            k, v = cache.extend(k, v)
+        if self.num_kv_heads != self.num_heads:
+            times = self.num_heads // self.num_kv_heads
+            k, v = (z.repeat_interleave(times, -3) for z in (k, v))
         if isinstance(mask, torch.Tensor) and 2 < mask.ndim <= x.ndim:
             mask = mask.unsqueeze(-3)  # (..., 1, T, S): the same for every head
         dropout = self.dropout if self.training else 0.0
         if not need_weights:
-            return self._join(attend(q, k, v, mask, causal=causal, dropout=dropout))
+            return self.join(attend(q, k, v, mask, causal=causal, dropout=dropout))
         out, weights = scaled_dot_product_attention(q, k, v, mask, causal=causal)
         if dropout:
             out = F.dropout(weights, dropout).to(v.dtype) @ v
-        return self._join(out), weights
+        return self.join(out), weights
 
-    def _split(self, x):
-        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)  # (..., H, T, D)
+    def project(self, x, memory=None, *, read=True):
+        """Queries (..., H, T, D) of x, keys and values (..., num_kv_heads, S, D or E).
 
-    def _join(self, x):
-        return self.output(x.transpose(-3, -2).flatten(-2))  # (..., T, H·E) → width
+        The latter of memory, None for x itself; None, None unless read.
+        """
+        if memory is None:
+            parts = self.qkv(x).split(self.sizes, -1)
+        else:
+            weight, bias, N = self.qkv.weight, self.qkv.bias, self.sizes[0]
+            first, rest = (None, None) if bias is None else (bias[:N], bias[N:])
+            parts = [linear(x, weight[:N], first)]
+            if read:
+                kv = linear(memory, weight[N:], rest)
+                parts += kv.split(self.sizes[1:], -1)
+        heads = self.num_heads, self.num_kv_heads, self.num_kv_heads
+        found = [
+            part.view(*part.shape[:-1], n, -1).transpose(-3, -2)  # (..., H, T, D)
+            for part, n in zip(parts, heads)
+        ]
+        return found if read else (found[0], None, None)
 
-    def _check(self, x, memory, positions, memory_positions, own):
-        for name, value in (("x", x), ("memory", memory)):
-            if value.ndim < 2 or value.shape[-1] != self.width:
+    def join(self, x):
+        """The heads' outputs (..., H, T, E) → (..., T, width)."""
+        return self.output(x.transpose(-3, -2).flatten(-2))
+
+    def _check(self, x, memory, positions, memory_positions):
+        for name, length, value in (("x", "T", x), ("memory", "S", memory)):
+            if value is not None and (value.ndim < 2 or value.shape[-1] != self.width):
                 raise ValueError(
-                    f"{name} must be (..., {'T' if name == 'x' else 'S'}, "
-                    f"{self.width}), got {tuple(value.shape)}"
+                    f"{name} must be (..., {length}, {self.width}), "
+                    f"got {tuple(value.shape)}"
                 )
         if not self.rotary and (positions is not None or memory_positions is not None):
             raise ValueError(
                 "positions are for rotary=True, and this attention has not"
             )
-        if own and memory_positions is not None:
+        if memory is None and memory_positions is not None:
             raise ValueError(
                 "memory_positions: there is no memory, x attends to itself"
             )
@@ -240,41 +283,13 @@ class MultiHeadAttention(nn.Module):
         ours = cls(
             theirs.embed_dim, theirs.num_heads, bias=bias, dropout=theirs.dropout
         ).to(theirs.in_proj_weight)  # device and dtype
-        layers = (ours.query, ours.key, ours.value)
         with torch.no_grad():
-            for layer, weight in zip(layers, theirs.in_proj_weight.chunk(3)):
-                layer.weight.copy_(weight)
+            ours.qkv.weight.copy_(theirs.in_proj_weight)
             ours.output.weight.copy_(theirs.out_proj.weight)
             if bias:
-                for layer, b in zip(layers, theirs.in_proj_bias.chunk(3)):
-                    layer.bias.copy_(b)
+                ours.qkv.bias.copy_(theirs.in_proj_bias)
                 ours.output.bias.copy_(theirs.out_proj.bias)
         return ours.train(theirs.training)
-
-
-class KeysValues:
-    """Keys (..., H, S, D) and values (..., H, S, E) of what one attention has read."""
-
-    def __init__(self):
-        self.keys = self.values = None
-
-    @property
-    def used(self):
-        """How many positions S it holds."""
-        return 0 if self.keys is None else self.keys.shape[-2]
-
-    def extend(self, keys, values):
-        """Add those of more positions; returns all keys and all values."""
-        if self.keys is not None:
-            keys = torch.cat([self.keys, keys], -2)
-            values = torch.cat([self.values, values], -2)
-        self.keys, self.values = keys, values
-        return keys, values
-
-    def pick(self, rows):
-        """Keep these rows of the first dimension, in this order (LongTensor)."""
-        if self.keys is not None:
-            self.keys, self.values = self.keys[rows], self.values[rows]
 
 
 def _allowed(mask, shape, causal, device):

@@ -1,17 +1,88 @@
-"""Keys and values that a GPT keeps, so that each is computed once (lesson 08).
+"""Keys and values that attention keeps, so that each is computed once (lesson 08).
 
-    cache = Cache(model)
-    logits = model(prompt, cache)    # (1, T) ids
-    logits = model(token, cache)     # (1, 1) more, which attend to the prompt as well
-
-Its memory is taken once, not with every token.
+cache = Cache(model)
+logits = model(prompt, cache)    # (1, T) ids
+logits = model(token, cache)     # (1, 1) more, which attend to the prompt as well
 """
 
 import torch
 
+from lmlab.arguments import whole
 
-class Cache:
-    """Keys and values of the tokens seen so far, in memory taken once.
+
+class KeysValues:
+    """Keys (..., H, S, D) and values (..., H, S, E) of what one attention has read.
+
+    They are written into memory with room to spare: keys and values (..., H, room, D
+    or E), if given, and twice as much as before when the room is used up.
+    """
+
+    def __init__(self, keys=None, values=None):
+        self._kept, self.used = (keys, values), 0
+
+    @property
+    def keys(self):
+        """Those of the S = `used` positions; None before the first."""
+        return self._filled(0)
+
+    @property
+    def values(self):
+        """As keys."""
+        return self._filled(1)
+
+    def _filled(self, i):
+        return self._kept[i].narrow(-2, 0, self.used) if self.used else None
+
+    def extend(self, keys, values):
+        """Add those of more positions; returns all keys and all values."""
+        self._kept = tuple(map(self._longer, self._kept, (keys, values)))
+        self.used += keys.shape[-2]
+        return self.keys, self.values
+
+    def _longer(self, kept, new):
+        used, end = self.used, self.used + new.shape[-2]
+        if new.requires_grad and torch.is_grad_enabled():
+            # What a backward pass will look at must not be written over.
+            return torch.cat([kept.narrow(-2, 0, used), new], -2) if used else new
+        if kept is None or end > kept.shape[-2]:
+            room = max(end, 2 * used)
+            with torch.inference_mode(False):  # it may be used outside as well
+                longer = new.new_empty(*new.shape[:-2], room, new.shape[-1])
+            if used:
+                longer.narrow(-2, 0, used).copy_(kept.narrow(-2, 0, used))
+            kept = longer
+        kept.narrow(-2, used, end - used).copy_(new)
+        return kept
+
+    def pick(self, rows):
+        """Keep these rows of the first dimension, in this order (LongTensor)."""
+        self._kept = tuple(x if x is None else x[rows] for x in self._kept)
+
+
+class DecoderCache:
+    """What the blocks of a decoder have read: tokens of their own, and a memory.
+
+    `layers` holds two KeysValues for each block: its self-attention's and its
+    cross-attention's.
+    """
+
+    def __init__(self, num_layers):
+        self.layers = [(KeysValues(), KeysValues()) for _ in range(num_layers)]
+
+    @property
+    def used(self):
+        """How many positions of its own it holds."""
+        return self.layers[0][0].used if self.layers else 0
+
+    def pick(self, rows):
+        """Keep these rows, in this order (LongTensor): hypotheses fork and end."""
+        for pair in self.layers:
+            for kept in pair:
+                kept.pick(rows)
+
+
+class Cache(DecoderCache):
+    """The same of a GPT, in memory taken once.
 
     batch_size rows of at most `length` tokens (None: the model's whole context).
     padding (batch_size,): how many tokens at the left of each row are none; they are
@@ -22,29 +93,22 @@ class Cache:
 
     def __init__(self, model, batch_size=1, length=None, *, padding=None):
         config, weight = model.config, model.token_embedding.weight
-        self.length = config.context if length is None else length
-        if not 1 <= self.length <= config.context:
-            raise ValueError(
-                f"length must lie in 1 … context = {config.context}, got {length!r}"
-            )
-        shape = 2, config.heads, self.length, config.width // config.heads
+        context = config.context
+        self.length = context if length is None else whole("length", length, 1, context)
+        D = config.width // config.num_heads
+        shape = 2, batch_size, config.num_heads, self.length, D
         dtype = model.cache_dtype or weight.dtype
+
+        def memory():
+            return torch.empty(shape, dtype=dtype, device=weight.device)
+
         self.layers = [
-            torch.empty(batch_size, *shape, dtype=dtype, device=weight.device)
-            for _ in range(config.layers)
-        ]  # (B, 2, H, length, D) each
-        self.used = 0
+            (KeysValues(*memory()), KeysValues()) for _ in range(config.num_layers)
+        ]
         self.padding = None if padding is None else padding.to(weight.device)
 
-    def extend(self, layer, keys_values):
-        """Add (B, 2, H, T, D) of one layer; return all its keys and all its values."""
-        kept, T = self.layers[layer], keys_values.shape[3]
-        kept.narrow(3, self.used, T).copy_(keys_values)
-        return kept.narrow(3, 0, self.used + T).unbind(1)
-
     def pick(self, rows):
-        """Keep these rows, in this order (LongTensor): beams fork and end."""
-        for layer, kept in enumerate(self.layers):
-            self.layers[layer] = kept.index_select(0, rows)
+        """As above, with the rows' padding."""
+        super().pick(rows)
         if self.padding is not None:
             self.padding = self.padding[rows]

@@ -10,7 +10,9 @@ folds these into those of the hidden states and of the matrix, and forgets the l
 import torch
 import torch.nn.functional as F
 
-from lmlab.layers.tiled import wider
+from lmlab.arguments import one_of
+from lmlab.layers.linear import linear
+from lmlab.layers.precision import wider
 
 IGNORED = -100  # a target that does not count, as in torch
 PIECE = 1 << 24  # logits held at a time: 64 MiB in float32
@@ -31,7 +33,7 @@ def token_loss(hidden, weight, targets, reduction="mean"):
     targets = _checked(targets, hidden.shape[:-1], len(weight), reduction)
     hidden = hidden.reshape(-1, hidden.shape[-1])  # (N, C)
     if targets.numel() * len(weight) <= SMALL:
-        return _of_logits(F.linear(hidden, weight), targets, reduction)
+        return _of_logits(linear(hidden, weight), targets, reduction)
     counted = targets != IGNORED
     kept = counted.sum()
     total = _SumInPieces.apply(hidden, weight, targets)
@@ -67,10 +69,10 @@ class _SumInPieces(torch.autograd.Function):
             for start in range(0, len(hidden), rows):
                 piece = slice(start, start + rows)
                 h = hidden[piece].to(dtype)
-                grad = h @ matrix.T  # the logits (rows, V), and soon their gradient
+                grad = linear(h, matrix)  # the logits (rows, V), soon their gradient
                 total += _losses_in_blocks(grad, targets[piece]).sum()
                 if need_hidden:
-                    d_hidden[piece] = grad @ matrix
+                    d_hidden[piece] = linear(grad, matrix.T)
                 if need_weight:
                     _add_product(d_weight, grad, h, first=start == 0)
         ctx.ready = d_hidden, d_weight, weight.dtype
@@ -119,18 +121,15 @@ def _losses(logits, targets):
 
 def _add_product(total, grad, h, first):
     """total (V, C) = or += gradᵀ (V, rows) @ h (rows, C), summed in float32."""
-    if h.dtype == total.dtype:
-        total.addmm_(grad.T, h, beta=0 if first else 1)  # 0: whatever total holds
-        return
-    # A product of (V, C) and its float32 copy would go through memory; slices do not.
+    # A product of (V, C) would go through memory before it is added; slices do not.
     for rows, part in zip(total.split(SLICE), grad.split(SLICE, dim=1)):
-        rows.copy_(part.T @ h) if first else rows.add_(part.T @ h)
+        product = linear(part.T, h.T)
+        rows.copy_(product) if first else rows.add_(product)
 
 
-def _checked(targets, shape, vocabulary, reduction):
+def _checked(targets, shape, vocab_size, reduction):
     """The targets (N,) as int64, if they are such as `token_loss` says."""
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
+    one_of("reduction", reduction, ("mean", "sum"))
     if targets.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"targets must be int64 or int32, got {targets.dtype}")
     if targets.shape != shape:
@@ -141,11 +140,11 @@ def _checked(targets, shape, vocabulary, reduction):
     targets = targets.reshape(-1).long()  # torch's own kernels take nothing else
     if targets.device.type == "cpu":  # elsewhere it would wait for the device
         wrong = targets[
-            ((targets < 0) & (targets != IGNORED)) | (targets >= vocabulary)
+            ((targets < 0) & (targets != IGNORED)) | (targets >= vocab_size)
         ]
         if len(wrong):
             raise ValueError(
-                f"targets must lie in 0 … {vocabulary - 1} or be {IGNORED}, "
+                f"targets must lie in 0 … {vocab_size - 1} or be {IGNORED}, "
                 f"got {int(wrong[0])}"
             )
     return targets

@@ -25,6 +25,8 @@ def attention_batch(q, k, v):
             f"v must be (..., {k.shape[-2]}, E), as long as k {tuple(k.shape)}, "
             f"got {tuple(v.shape)}"
         )
+    if q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+        return q.shape[:-2]
     try:
         return torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     except RuntimeError:
@@ -48,6 +50,8 @@ def four_dimensional(x, batch):
     Missing dimensions become 1, several leading ones are joined; the fused kernels
     take nothing else.
     """
+    if x.ndim == 4 and x.shape[:-2] == batch:
+        return x
     x = x.expand(*batch, *x.shape[-2:])
     while x.ndim < 4:
         x = x.unsqueeze(-3)  # (n, m) → (1, 1, n, m); (B, n, m) → (B, 1, n, m)

@@ -7,6 +7,8 @@ and the way back computes each tile's weights again (Dao et al. 2022, FlashAtten
 import torch
 from torch.autograd.function import once_differentiable
 
+from lmlab.arguments import whole
+from lmlab.layers.precision import wider
 from lmlab.layers.shapes import attention_batch
 
 
@@ -18,8 +20,7 @@ def tiled_attention(q, k, v, *, causal=False, block=128):
     in float32 at least. Returns out (..., T, E) in q's dtype.
     Raises ValueError when shapes do not fit or block is not positive.
     """
-    if block < 1:
-        raise ValueError(f"block must be at least 1, got {block}")
+    whole("block", block)
     batch = attention_batch(q, k, v)
     q, k, v = (x.expand(*batch, *x.shape[-2:]) for x in (q, k, v))
     with torch.autocast(q.device.type, enabled=False):
@@ -95,11 +96,6 @@ def _scores(scaled, k, rows, cols, T, causal):
         closed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=k.device)
         scores.masked_fill_(closed.triu(last - cols.start + 1), -torch.inf)
     return scores
-
-
-def wider(dtype):
-    """The dtype to sum in: float32, or float64 where that came."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def _wide(x):

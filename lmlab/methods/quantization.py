@@ -15,6 +15,7 @@ import warnings
 import torch
 from torch import nn
 
+from lmlab.arguments import one_of
 from lmlab.layers.lean_loss import logits_loss
 from lmlab.models.gpt import GPT
 from lmlab.models.wrappers import unwrapped
@@ -31,10 +32,7 @@ def for_generation(model, precision="int8"):
     precision: "float32", "bfloat16", or "int8" (on an x86 CPU).
     Raises ValueError for another precision, or one that this machine cannot do.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
-        )
+    one_of("precision", precision, PRECISIONS)
     model = unwrapped(model)
     device = model.token_embedding.weight.device
     if precision == "int8":
@@ -69,16 +67,11 @@ class _Int8GPT(GPT):
     def __init__(self, model):
         with torch.device("meta"):  # matrices of float32 are never made
             super().__init__(model.config)
-        for name, part in model.named_children():
-            if name not in ("blocks", "head"):
-                setattr(self, name, copy.deepcopy(part))
-        for block, theirs in zip(self.blocks, model.blocks):
-            for name in ("attention_norm", "mlp_norm"):
-                setattr(block, name, copy.deepcopy(getattr(theirs, name)))
-            for ours, from_ in ((block, theirs), (block.attention, theirs.attention)):
-                for name, part in from_.named_children():
-                    if isinstance(part, nn.Linear):
-                        setattr(ours, name, Int8Linear(part.weight, part.bias))
+        for name, part in model.named_modules():
+            if isinstance(part, nn.Linear) and name != "head":
+                self.set_submodule(name, Int8Linear(part.weight, part.bias))
+            elif any(True for _ in part.parameters(recurse=False)):
+                self.set_submodule(name, copy.deepcopy(part))
         self.head = Int8Linear(model.output_weight)
         self.float().requires_grad_(False).eval()
 

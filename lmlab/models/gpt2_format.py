@@ -22,8 +22,8 @@ _NAMES = {
     "attention.qkv": "attn.c_attn",
     "attention.output": "attn.c_proj",
     "mlp_norm": "ln_2",
-    "up": "mlp.c_fc",
-    "down": "mlp.c_proj",
+    "mlp.up": "mlp.c_fc",
+    "mlp.down": "mlp.c_proj",
 }
 _TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 
@@ -38,10 +38,10 @@ _FIXED = {
     "tie_word_embeddings": (True, False),
 }
 _SIZES = {
-    "vocabulary": "vocab_size",
+    "vocab_size": "vocab_size",
     "context": "n_positions",
-    "layers": "n_layer",
-    "heads": "n_head",
+    "num_layers": "n_layer",
+    "num_heads": "n_head",
     "width": "n_embd",
 }
 _DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
@@ -86,7 +86,7 @@ def read_config(values, where, dropout=None):
             dropout=shares.pop() if dropout is None else dropout,
             tied=values.get("tie_word_embeddings", True),
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
 
 
@@ -126,10 +126,10 @@ def their_name(name):
     return f"{place}{_NAMES[module]}.{kind}"
 
 
-def write_tensors(model, vocabulary=None):
+def write_tensors(model, vocab_size=None):
     """{their name, with PREFIX: tensor} of the model's weights, on the CPU.
 
-    vocabulary: how many ids, from 0, are written; None for all. Raises ValueError for
+    vocab_size: how many ids, from 0, are written; None for all. Raises ValueError for
     a model with other parts than a GPT's.
     """
     tensors = {}
@@ -138,7 +138,7 @@ def write_tensors(model, vocabulary=None):
         theirs = their_name(name)
         tensor = tensor.detach().cpu()
         if name in ("token_embedding.weight", "head.weight"):
-            tensor = tensor[:vocabulary]
+            tensor = tensor[:vocab_size]
         tensor = tensor.T if theirs.endswith(_TRANSPOSED) else tensor
         prefix = "" if theirs == HEAD else PREFIX
         tensors[prefix + theirs] = tensor.contiguous()

@@ -1,13 +1,13 @@
 """Published models from the Hugging Face Hub: pinned, verified, kept once.
 
 A model is asked for by name and commit, never by a branch, which moves. Every file is
-compared with its hash whenever it is asked for: with the SHA-256 in `data.published`
-for the models named there, else with the hash that the Hub's ETag gives (a SHA-256 for
-large files, a git blob's SHA-1 for small ones). Only the files of a model are fetched,
-and no code among them is ever run.
+compared with its hash whenever it is asked for: of the models in KNOWN with the SHA-256
+there, else with the hash that the Hub names it by (a SHA-256 for large files, a git
+blob's SHA-1 for small ones). Only the files of a model are fetched, and no code among
+them is ever run.
 
 Order: Hugging Face's cache, lmlab's cache and LMLAB_MIRROR (`<mirror>/gpt2/<file>`, for
-those models), then the Hub or what HF_ENDPOINT names in its place.
+the models in KNOWN), then the Hub or what HF_ENDPOINT names in its place.
 LMLAB_OFFLINE=1 and HF_HUB_OFFLINE=1 open no socket. huggingface_hub downloads to a
 temporary name, resumes what was cut, and keeps files where transformers finds them.
 """
@@ -15,25 +15,42 @@ temporary name, resumes what was cut, and keeps files where transformers finds t
 import contextlib
 import hashlib
 import json
+import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
+from lmlab import progress
 from lmlab.data import downloads
-from lmlab.data.published import KNOWN, endpoint
-from lmlab.models import hub_download
+from lmlab.data.downloads import DataError, File
+from lmlab.errors import LmlabError
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+INDEX = "model.safetensors.index.json"
 # They change a tokenizer's ids; a repository has some of them, or none.
 SMALLER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", *SMALLER)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class WeightsError(RuntimeError):
+class WeightsError(LmlabError):
     """Weights cannot be had or used; the message says why, and what to do."""
 
 
-class NotThereError(WeightsError):
-    """The repository has no such file."""
+@dataclass(frozen=True)
+class Pinned:
+    """A published model: repository, commit, and its files' accepted contents.
+
+    A file that comes from a mirror may have any of its contents.
+    """
+
+    repository: str
+    commit: str
+    files: tuple[File, ...]
+
+    def accepted(self, name):
+        """The contents that a file may have: the Hub's first, then a mirror's."""
+        return [file for file in self.files if file.name == name]
 
 
 def files(name, revision=None):
@@ -45,23 +62,18 @@ def files(name, revision=None):
     a name or a revision that is none.
     """
     model = _Model(name, revision)
-    if model.pinned is not None:
-        return {file.name: model.get(file.name) for file in model.pinned.files}
-    paths = {"config.json": model.get("config.json")}
-    try:
-        paths[WEIGHTS] = model.get(WEIGHTS)
-    except NotThereError:
-        paths[INDEX] = model.get(INDEX)
-        shards = shards_of(paths[INDEX])
-        paths |= {shard: model.get(shard) for shard in shards}
-    try:
-        paths["tokenizer.json"] = model.get("tokenizer.json")
-    except NotThereError:
-        paths |= {name: model.get(name) for name in ("vocab.json", "merges.txt")}
-    for name in SMALLER:
-        with contextlib.suppress(NotThereError):
-            paths[name] = model.get(name)
-    return paths
+    if model.pinned is None:
+        found = model.from_hub((CONFIG, INDEX, "model*.safetensors", *TOKENIZER))
+        for group in ((CONFIG,), (WEIGHTS, INDEX), ("tokenizer.json", "vocab.json")):
+            if not found.keys() & set(group):
+                raise WeightsError(
+                    f"{model.repository} has no {group[0]} at {model.commit}"
+                )
+        return found
+    names = dict.fromkeys(file.name for file in model.pinned.files)
+    found = {name: model.kept(name) for name in names}
+    missing = [name for name, path in found.items() if path is None]
+    return found | (model.from_hub(missing) if missing else {})
 
 
 def shards_of(index):
@@ -82,8 +94,13 @@ def shards_of(index):
     return names
 
 
+def endpoint():
+    """The address of the Hub, or what HF_ENDPOINT names in its place."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
 class _Model:
-    """One model on the Hub, whose files `get` finds or fetches."""
+    """One model on the Hub; tried: (place, reason) of each that did not deliver."""
 
     def __init__(self, name, revision):
         pinned = KNOWN.get(name)
@@ -101,92 +118,90 @@ class _Model:
             )
         self.name, self.repository, self.commit = name, repository, commit
         self.pinned = pinned if pinned and commit == pinned.commit else None
+        self.place, self.tried = f"{endpoint()}/{repository}", []
+        self.off = _switched_off()
 
-    def get(self, file):
-        """The path of one verified file."""
-        reasons = []
-        for place in (self._from_cache, self._from_mirror, self._from_hub):
-            path = place(file, reasons)
-            if path is not None:
-                return path
-        raise WeightsError(self._failed(file, reasons))
+    def kept(self, name):
+        """The path of a pinned file in either cache, or from the mirror, or None."""
+        from huggingface_hub import constants, try_to_load_from_cache
 
-    def _whole(self, path, file):
+        for repository in (self.repository, self.name):  # "gpt2" is on the Hub, too
+            with contextlib.suppress(ValueError):  # of a name that is no repository
+                path = try_to_load_from_cache(
+                    repository, name, constants.HF_HUB_CACHE, revision=self.commit
+                )
+                if isinstance(path, str):
+                    if self._whole(Path(path)):
+                        return Path(path)
+                    self.tried.append(_damaged(path))
+        try:
+            path, reasons = downloads.find(self.name, self.pinned.accepted(name))
+        except DataError as error:  # it came, and there is no room
+            raise WeightsError(str(error)) from error
+        # Whether the network may be asked is the Hub's turn to say.
+        self.tried += [each for each in reasons if each[0] != downloads.NETWORK]
+        return path
+
+    def from_hub(self, names, again=False):
+        """{name: path} of the repository's files of these names or patterns, whole.
+
+        What is in Hugging Face's cache is taken from there, unless again is True.
+        Raises WeightsError where one cannot be had, or is not what it should be.
+        """
+        folder = self._download(names, again)
+        paths = [path for name in names for path in folder.glob(name)]
+        damaged = [path for path in paths if not self._whole(path)]
+        if damaged and not again:
+            self.tried += map(_damaged, damaged)
+            mended = self.from_hub([path.name for path in damaged], again=True)
+            return {path.name: path for path in paths} | mended
+        for path in damaged:
+            for each in (path, path.resolve()):  # the link, and what it points to
+                each.unlink(missing_ok=True)
+            self._fail(path.name, "its content is wrong")
+        for name in names:
+            if self.pinned and not (folder / name).is_file():
+                self._fail(name, "it has no such file")
+        return {path.name: path for path in paths}
+
+    def _whole(self, path):
         """Whether a file's content is what it should be."""
         if self.pinned is not None:
-            accepted = {f.sha256 for f in self.pinned.accepted(file)}
-            return _digest(path, "sha256") in accepted
-        etag = path.resolve().name  # Hugging Face's cache names contents by their hash
-        return matches(path, etag)
+            accepted = {file.sha256 for file in self.pinned.accepted(path.name)}
+            return downloads.sha256(path) in accepted
+        etag = path.resolve().name  # the cache names contents by their hash,
+        return etag == path.name or matches(path, etag)  # if the disk knows links
 
-    def _from_cache(self, file, reasons):
-        from huggingface_hub import (
-            _CACHED_NO_EXIST,
-            constants,
-            try_to_load_from_cache,
-        )
+    def _download(self, names, again):
+        """The folder with the files; where all are cached, no one is asked."""
+        import huggingface_hub as hub
+        from huggingface_hub import constants, errors
+        from huggingface_hub.utils import tqdm
 
-        for repository in dict.fromkeys((self.repository, self.name)):
-            with contextlib.suppress(ValueError):  # of a name that is no repository
-                found = try_to_load_from_cache(
-                    repository, file, constants.HF_HUB_CACHE, revision=self.commit
-                )
-                if found is _CACHED_NO_EXIST and self.pinned is None:
-                    raise NotThereError(self._lacks(file))  # a commit never changes
-                if isinstance(found, str):
-                    if self._whole(Path(found), file):
-                        return Path(found)
-                    reasons.append(
-                        (f"cache {found}", "it is damaged (its hash differs)")
-                    )
-        return None
+        class Silent(tqdm):
+            def __init__(self, *args, **options):
+                super().__init__(*args, **options | {"disable": True})
 
-    def _from_mirror(self, file, reasons):
-        accepted = self.pinned.accepted(file) if self.pinned is not None else ()
-        tried = ()
-        for content in accepted:
-            try:
-                return downloads.fetch(self.name, [content], [])[0]
-            except downloads.DataError as error:
-                tried = error.tried
-        # Whether the network may be asked is the Hub's turn to say.
-        reasons += [each for each in tried if each[0] != downloads.NETWORK]
-        return None
-
-    def _from_hub(self, file, reasons):
-        from huggingface_hub import constants
-
-        for switch, on in (
-            ("LMLAB_OFFLINE", downloads.offline()),
-            ("HF_HUB_OFFLINE", constants.is_offline_mode()),
-        ):
-            if on:
-                reason = f"{switch} is set, no server was asked"
-                reasons.append((downloads.NETWORK, reason))
-                return None
-        damaged = any(place.startswith("cache ") for place, _ in reasons)
-        token = False if self.pinned else None  # a public model needs no one's name
-        server = endpoint()
+        if self.off and again:
+            self._fail(names[0])
         try:
-            path, etag = hub_download.fetch(
-                server, self.repository, self.commit, file, token=token, again=damaged
+            folder = hub.snapshot_download(
+                self.repository,
+                revision=self.commit,
+                endpoint=endpoint(),
+                cache_dir=constants.HF_HUB_CACHE,
+                allow_patterns=list(names),
+                token=False if self.pinned else None,  # a public one asks for no name
+                tqdm_class=None if progress.watched() else Silent,
+                force_download=again,
+                local_files_only=bool(self.off),
             )
-        except hub_download.NotThere:
-            raise NotThereError(self._lacks(file)) from None
-        except hub_download.NoAnswer as error:
-            reasons.append((f"{server}/{self.repository}", str(error)))
-            return None
-        good = self._whole(path, file) if self.pinned else matches(path, etag)
-        if good:
-            return path
-        _remove(path)  # nothing good was there, or it would not have been fetched
-        reasons.append((f"{server}/{self.repository}", "its content is wrong"))
-        return None
+        except (errors.HTTPError, OSError, RuntimeError, ValueError) as error:
+            self._fail(names[0], _reason(error))
+        return Path(folder)
 
-    def _lacks(self, file):
-        return f"{self.repository} has no {file} at {self.commit}"
-
-    def _failed(self, file, reasons):
+    def _fail(self, file, reason=None):
+        """Raise the error about a file; reason: the Hub's, if it was asked."""
         advice = [
             'use "shipped", the small model in lmlab: it never needs a network',
             "with a network, and LMLAB_OFFLINE and HF_HUB_OFFLINE unset, load it once: "
@@ -196,29 +211,101 @@ class _Model:
         if self.pinned:
             mirror = f"set LMLAB_MIRROR to a folder or URL that has {self.name}/{file}"
             advice.insert(2, mirror)
-        return downloads.not_had(f"the model {self.name!r}", file, reasons, advice)
+        tried = dict.fromkeys([*self.tried, self.off or (self.place, reason)])
+        text = downloads.not_had(f"the model {self.name!r}", file, tried, advice)
+        raise WeightsError(text) from None
+
+
+def _switched_off():
+    """What a list of places tried says in the Hub's place, or None."""
+    from huggingface_hub import constants
+
+    switches = {
+        "LMLAB_OFFLINE": downloads.offline(),
+        "HF_HUB_OFFLINE": constants.is_offline_mode(),
+    }
+    off = next((switch for switch, on in switches.items() if on), None)
+    return off and (downloads.NETWORK, f"{off} is set, no server was asked")
+
+
+def _damaged(path):
+    return f"cache {path}", "it is damaged (its hash differs)"
+
+
+def _reason(error):
+    """Why the Hub did not deliver, in words."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
+        error = error.__cause__  # of which huggingface_hub says that nothing is cached
+    name, text = type(error).__name__, str(error).splitlines() or [""]
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code
+        if isinstance(error, errors.RevisionNotFoundError):
+            return f"HTTP {status}: it has no such commit"
+        if isinstance(error, errors.EntryNotFoundError):
+            return f"HTTP {status}: it has no such file"
+        if status in (401, 403, 404):
+            return (
+                f"HTTP {status}: there is no such repository, or it is private or "
+                "gated; for your own, `hf auth login`"
+            )
+        return f"HTTP {status} {error.response.reason_phrase}: try again later"
+    if "Timeout" in name:
+        return "no answer in time"
+    if "RemoteProtocol" in name or "Consistency check" in text[0]:
+        return "the download was cut"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror or text[0]}; no part of the file was left"
+    if isinstance(error, ValueError):
+        return "it does not answer like the Hub: is HF_ENDPOINT right?"
+    said = text[0] or name
+    return f"no connection ({said})" if "Connect" in name else said
 
 
 def matches(path, etag):
     """Whether a file's content has the hash that an ETag of the Hub names."""
     if re.fullmatch(r"[0-9a-f]{64}", etag or ""):
-        return _digest(path, "sha256") == etag
+        return downloads.sha256(path) == etag
     if COMMIT.fullmatch(etag or ""):
-        return _digest(path, "sha1", b"blob %d\0" % path.stat().st_size) == etag
+        content = path.read_bytes()  # only small files are named like this
+        blob = b"blob %d\0" % len(content) + content
+        return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == etag
     return False
 
 
-def _digest(path, kind, start=b""):
-    digest = hashlib.new(kind, start, usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _remove(path):
-    """Remove a file of Hugging Face's cache: the link and what it points to."""
-    content = path.resolve()
-    for each in (path, content):
-        with contextlib.suppress(OSError):
-            each.unlink(missing_ok=True)
+# The hashes were taken from several public records that agree with one another; whoever
+# changes a commit changes them all.
+KNOWN = {
+    "gpt2": Pinned(
+        "openai-community/gpt2",
+        "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+        (
+            File(
+                "config.json",
+                "0daed7749b4f02b8f76240d5444551d7b08712dab4d0adb8239c56ba823bb7b4",
+                665,
+            ),
+            File(
+                "model.safetensors",
+                "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+                548_105_171,
+            ),
+            File(
+                "vocab.json",
+                "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+                1_042_301,
+            ),
+            File(
+                "merges.txt",
+                "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+                456_318,
+            ),
+            File(  # without the header line, as some mirrors have it
+                "merges.txt",
+                "ac33235097fe06d4a8fff0feac994644809e6eb6ab70669e1e9fd40ae032428e",
+                456_304,
+            ),
+        ),
+    )
+}

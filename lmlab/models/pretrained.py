@@ -2,6 +2,7 @@
 
     model, tokenizer = load()             # the small one inside lmlab, "shipped"
     model, tokenizer = load("gpt2")       # OpenAI's, from the Hub; see lmlab.models.hub
+    folder("smollm2")                     # one for transformers; see `models.packages`
     model, tokenizer = load("my-folder")  # what `save` or transformers wrote
     save(model, tokenizer, "my-folder")   # and AutoModelForCausalLM loads it
 
@@ -19,15 +20,14 @@ from pathlib import Path
 import torch
 
 from lmlab import files
-from lmlab.models import gpt2_format, hub
-from lmlab.models.hub import INDEX, WEIGHTS, WeightsError
+from lmlab.models import gpt2_format, hub, packages
+from lmlab.models.hub import CONFIG, INDEX, TOKENIZER, WEIGHTS, WeightsError
 from lmlab.models.wrappers import gpt_inside
 from lmlab.text.tokenizer import Tokenizer
 
+folder = packages.folder  # of a model that transformers loads
 SHIPPED = files.ASSETS / "gpt2-mini"
-CONFIG = "config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-_TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", *hub.SMALLER)
 _PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
 # Of another model, and read beside what is saved, or in its place:
 _READ_TOO = (
@@ -45,7 +45,7 @@ _READ_TOO = (
 def load(name="shipped", *, revision=None, dropout=None):
     """A pretrained model, in evaluation mode and float32, and its tokenizer.
 
-    name: "shipped", a name in `data.published`, "owner/name" on the Hub with a commit
+    name: "shipped", a name in `hub.KNOWN`, "owner/name" on the Hub with a commit
     as revision, or a folder ("./gpt2" for one with the name of a model). dropout: None
     takes what the model was trained with. A model with more rows than the tokenizer has
     ids (some are made a multiple of 64) is loaded without those to spare.
@@ -54,6 +54,11 @@ def load(name="shipped", *, revision=None, dropout=None):
     folder that lacks a file.
     """
     name = os.fspath(name)
+    if name in packages.KNOWN:
+        raise WeightsError(
+            f"{name!r} is no GPT-2: transformers loads it from "
+            f"lmlab.models.pretrained.folder({name!r})"
+        )
     if revision is not None or name in hub.KNOWN:
         return _from_hub(name, revision, dropout)
     if name == "shipped":
@@ -64,6 +69,17 @@ def load(name="shipped", *, revision=None, dropout=None):
     if path.exists():
         raise WeightsError(f"{path} is a file: {_advice(path)}")
     return _from_hub(name, None, dropout)  # says what a name can be
+
+
+def fetch(name, *, revision=None):
+    """Make sure that a published model is in the cache; return {file name: path}.
+
+    name: of `packages.KNOWN`, or as `hub.files` takes it, with the commit. Errors as
+    there.
+    """
+    if name in packages.KNOWN:
+        return {path.name: path for path in packages.fetch(name).iterdir()}
+    return hub.files(name, revision)
 
 
 def load_model(folder, *, dropout=None):
@@ -89,7 +105,7 @@ def _from_hub(name, revision, dropout):
     paths = hub.files(name, revision)
     model = _build(paths, name, dropout)
     with tempfile.TemporaryDirectory() as folder:  # they may lie in several places
-        for file in _TOKENIZER:
+        for file in TOKENIZER:
             if file in paths:
                 shutil.copyfile(paths[file], Path(folder) / file)
         return _together(model, Tokenizer.load(folder), name)
@@ -166,19 +182,19 @@ def _together(model, tokenizer, where):
     """The two, the model without rows that the tokenizer has no ids for."""
     config = _fitting(model.config, tokenizer, where)
     if config != model.config:
-        tensors = gpt2_format.write_tensors(model, config.vocabulary)
+        tensors = gpt2_format.write_tensors(model, config.vocab_size)
         model = gpt2_format.build(tensors, config, where)
     return model, tokenizer
 
 
 def _fitting(config, tokenizer, where):
     """The config with the tokenizer's vocabulary, which may not be the larger one."""
-    if tokenizer.vocab_size > config.vocabulary:
+    if tokenizer.vocab_size > config.vocab_size:
         raise WeightsError(
             f"the tokenizer of {where} has {tokenizer.vocab_size} ids, and its model "
-            f"knows {config.vocabulary}: they do not belong together"
+            f"knows {config.vocab_size}: they do not belong together"
         )
-    return replace(config, vocabulary=tokenizer.vocab_size)
+    return replace(config, vocab_size=tokenizer.vocab_size)
 
 
 # --- Saving ---------------------------------------------------------------------------
@@ -199,7 +215,7 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     model, folder = gpt_inside(model), files.given(folder)
     fitting = _fitting(model.config, tokenizer, folder)
     config = gpt2_format.write_config(fitting, tokenizer.end)
-    tensors = _their_tensors(model, fitting.vocabulary)
+    tensors = _their_tensors(model, fitting.vocab_size)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     stored = next(iter(tensors.values())).dtype
@@ -223,9 +239,9 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
         _remove_others(folder)
 
 
-def _their_tensors(model, vocabulary=None):
+def _their_tensors(model, vocab_size=None):
     try:
-        return gpt2_format.write_tensors(model, vocabulary)
+        return gpt2_format.write_tensors(model, vocab_size)
     except ValueError as error:
         raise WeightsError(str(error)) from None
 

@@ -9,156 +9,46 @@ y (B, T, width) vectors. A mask is bool and True where a position may be attende
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from lmlab.layers.attention import KeysValues, MultiHeadAttention, sinusoidal_positions
-
-NORMS = ("pre", "post")
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
-
-
-class FeedForward(nn.Module):
-    """Two layers applied to every position alone: width → hidden → width (eq. 2)."""
-
-    def __init__(self, width, hidden, activation="relu"):
-        super().__init__()
-        if activation not in ACTIVATIONS:
-            choices = ", ".join(ACTIVATIONS)
-            raise ValueError(f"activation must be one of {choices}, got {activation!r}")
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.activation = ACTIVATIONS[activation]
-        for layer in (self.up, self.down):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x):
-        """x (..., width) → (..., width)."""
-        return self.down(self.activation(self.up(x)))
-
-
-class Block(nn.Module):
-    """One layer: self-attention, cross-attention where asked for, feed-forward.
-
-    Each is a sublayer f on a residual stream x, with its own layer norm: x + f(norm(x))
-    with norm="pre" (Xiong et al. 2020), norm(x + f(x)) with "post" (as in 2017).
-    dropout acts on what a sublayer adds to the stream. rotary: self-attention turns
-    queries and keys by their positions (lesson 05); cross-attention never does.
-    """
-
-    def __init__(
-        self,
-        width,
-        heads,
-        hidden,
-        *,
-        cross,
-        norm,
-        activation="relu",
-        dropout=0.0,
-        rotary=False,
-    ):
-        super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
-        self.pre = norm == "pre"
-        self.attention = MultiHeadAttention(width, heads, rotary=rotary)
-        self.cross = MultiHeadAttention(width, heads) if cross else None
-        self.feed_forward = FeedForward(width, hidden, activation)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 + cross))
-        self.dropout = nn.Dropout(dropout)
-
-    def add(self, x, i, sublayer):
-        """The stream after sublayer number i has added to it."""
-        norm = self.norms[i]
-        if self.pre:
-            return x + self.dropout(sublayer(norm(x)))
-        return norm(x + self.dropout(sublayer(x)))
-
-    def forward(
-        self, x, mask=None, *, causal=False, memory=None, memory_mask=None, cache=None
-    ):
-        """x (B, T, width), memory (B, S, width) → (B, T, width).
-
-        mask says which positions of x may be attended to, memory_mask which of memory.
-        cache: KeysValues of the self-attention and of the cross-attention.
-        """
-        own, of_memory = cache or (None, None)
-
-        def attention(x):
-            return self.attention(x, mask=mask, causal=causal, cache=own)
-
-        def cross(x):
-            return self.cross(x, memory, mask=memory_mask, cache=of_memory)
-
-        x = self.add(x, 0, attention)
-        if self.cross is not None:
-            x = self.add(x, 1, cross)
-        return self.add(x, -1, self.feed_forward)
-
-
-class DecoderCache:
-    """What a decoder has read: its own tokens so far, and the memory.
-
-    A new one for each target; `decode(…, cache=cache)` adds to it. `layers` holds a
-    pair of KeysValues for each block: self-attention's and cross-attention's.
-    """
-
-    def __init__(self, num_layers):
-        self.layers = [(KeysValues(), KeysValues()) for _ in range(num_layers)]
-
-    @property
-    def used(self):
-        """How many positions of the target it holds."""
-        return self.layers[0][0].used if self.layers else 0
-
-    def pick(self, rows):
-        """Keep these rows, in this order (LongTensor): hypotheses fork and end."""
-        for pair in self.layers:
-            for kept in pair:
-                kept.pick(rows)
+from lmlab.layers.attention import MultiHeadAttention, sinusoidal_positions
+from lmlab.layers.blocks import ACTIVATIONS, Block
+from lmlab.layers.caches import DecoderCache
+from lmlab.layers.linear import Linear
 
 
 class EncoderDecoder(nn.Module):
     """A stack of encoder blocks and one of decoder blocks, on vectors.
 
-    width of the stream, heads per attention, hidden units of the feed-forward (None for
-    4 · width), norm "pre" or "post", activation "relu" or "gelu". final_norm: a layer
-    norm after each stack. Pre-norm needs it, since nothing else norms its stream;
-    with post-norm the paper has none, torch.nn.Transformer has one. rotary: see Block.
+    width of the stream, num_heads per attention, hidden units of the feed-forward (None
+    for 4 · width). final_norm: a layer norm after each stack. Pre-norm needs it, since
+    nothing else norms its stream; with post-norm the paper has none,
+    torch.nn.Transformer has one. options: norm, activation, dropout, rotary and the
+    others of Block.
     """
 
     def __init__(
         self,
         width,
-        heads,
-        encoder_layers=2,
-        decoder_layers=2,
+        num_heads,
+        num_encoder_layers=2,
+        num_decoder_layers=2,
         hidden=None,
         *,
-        norm="pre",
-        activation="relu",
-        dropout=0.0,
-        rotary=False,
         final_norm=True,
+        **options,
     ):
         super().__init__()
-        settings = {
-            "norm": norm, "activation": activation, "dropout": dropout, "rotary": rotary
-        }  # fmt: skip
 
         def stack(depth, cross):
-            blocks = (
-                Block(width, heads, hidden or 4 * width, cross=cross, **settings)
+            return nn.ModuleList(
+                Block(width, num_heads, hidden or 4 * width, cross=cross, **options)
                 for _ in range(depth)
             )
-            return nn.ModuleList(blocks)
 
         self.width = width
-        self.encoder, self.decoder = (
-            stack(encoder_layers, False),
-            stack(decoder_layers, True),
-        )
+        self.encoder = stack(num_encoder_layers, cross=False)
+        self.decoder = stack(num_decoder_layers, cross=True)
         last = nn.LayerNorm if final_norm else nn.Identity
         self.encoder_norm, self.decoder_norm = last(width), last(width)
 
@@ -198,10 +88,8 @@ class EncoderDecoder(nn.Module):
     def from_torch(cls, theirs):
         """The same network as a torch.nn.Transformer: a copy of its weights.
 
-        norm_first is our norm="pre"; torch's two halves of a block's weights have the
-        same order as ours (self-attention, cross-attention, feed-forward), and so have
-        its norm1, norm2, norm3. Dropout is copied for what a sublayer adds; torch also
-        drops attention weights and hidden units, so compare with dropout 0 or in
+        norm_first is our norm="pre". Dropout is copied for what a sublayer adds; torch
+        also drops attention weights and hidden units, so compare with dropout 0 or in
         evaluation. Raises ValueError for bias=False or layers of other kinds.
         """
         first = theirs.encoder.layers[0]
@@ -209,7 +97,8 @@ class EncoderDecoder(nn.Module):
             raise ValueError("a torch.nn.Transformer with bias=False is not supported")
         activations = {f: name for name, f in ACTIVATIONS.items()}
         if first.activation not in activations:
-            raise ValueError(f"activation {first.activation} is not relu or gelu")
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"activation {first.activation} is none of {known}")
         ours = cls(
             theirs.d_model,
             theirs.nhead,
@@ -229,24 +118,22 @@ class EncoderDecoder(nn.Module):
 
 
 def _copy_block(block, layer):
-    pairs = [(block.attention, layer.self_attn)]
-    linear = [(block.feed_forward.up, layer.linear1)]
-    linear += [(block.feed_forward.down, layer.linear2)]
+    norms = [layer.norm1, layer.norm2]
+    pairs = [(block.mlp.up, layer.linear1), (block.mlp.down, layer.linear2)]
+    pairs += [(block.attention, MultiHeadAttention.from_torch(layer.self_attn))]
     if block.cross is not None:
-        pairs.append((block.cross, layer.multihead_attn))
+        norms.append(layer.norm3)
+        pairs += [(block.cross_norm, layer.norm2)]
+        pairs += [(block.cross, MultiHeadAttention.from_torch(layer.multihead_attn))]
+    pairs += [(block.attention_norm, norms[0]), (block.mlp_norm, norms[-1])]
     for mine, its in pairs:
-        copied = MultiHeadAttention.from_torch(its).state_dict()
-        mine.load_state_dict(copied)
-    for i, norm in enumerate(block.norms, 1):
-        linear.append((norm, getattr(layer, f"norm{i}")))
-    for mine, its in linear:
         mine.load_state_dict(its.state_dict())
 
 
 class Transformer(nn.Module):
     """Whole numbers in, logits out: embeddings, positions, EncoderDecoder, output.
 
-    vocabulary: how many ids there are, for source and target. tied: source, target and
+    vocab_size: how many ids there are, for source and target. tied: source, target and
     output share one matrix, as in the paper; otherwise each has its own. An embedding
     is multiplied by √width, which makes its entries O(1), like the sinusoidal positions
     that are added. pad: the id that is never attended to. max_length: of source and
@@ -256,9 +143,9 @@ class Transformer(nn.Module):
 
     def __init__(
         self,
-        vocabulary,
+        vocab_size,
         width=64,
-        heads=4,
+        num_heads=4,
         *,
         tied=True,
         pad=0,
@@ -266,11 +153,11 @@ class Transformer(nn.Module):
         **options,
     ):
         super().__init__()
-        self.core = EncoderDecoder(width, heads, **options)
-        self.vocabulary, self.width, self.pad = vocabulary, width, pad
-        self.source = nn.Embedding(vocabulary, width)
-        self.target = self.source if tied else nn.Embedding(vocabulary, width)
-        self.output = nn.Linear(width, vocabulary, bias=False)
+        self.core = EncoderDecoder(width, num_heads, **options)
+        self.vocab_size, self.width, self.pad = vocab_size, width, pad
+        self.source = nn.Embedding(vocab_size, width)
+        self.target = self.source if tied else nn.Embedding(vocab_size, width)
+        self.output = Linear(width, vocab_size, bias=False)
         for layer in (self.source, self.target, self.output):
             nn.init.normal_(layer.weight, std=width**-0.5)
         if tied:
@@ -285,7 +172,7 @@ class Transformer(nn.Module):
         return self.core.encode(self._embed(self.source, source), mask), mask
 
     def decode(self, target, memory, memory_mask, cache=None):
-        """target (B, T) → logits (B, T, vocabulary) of the id that comes next.
+        """target (B, T) → logits (B, T, vocab_size) of the id that comes next.
 
         cache: of `new_cache`; the target is what follows what it holds.
         """
@@ -298,7 +185,7 @@ class Transformer(nn.Module):
         return DecoderCache(len(self.core.decoder))
 
     def forward(self, source, target):
-        """source (B, S), target (B, T) → logits (B, T, vocabulary).
+        """source (B, S), target (B, T) → logits (B, T, vocab_size).
 
         Padding stands at the end of a target, where the causal mask hides it already.
         Raises ValueError or TypeError when ids are not what is needed.
@@ -310,7 +197,7 @@ class Transformer(nn.Module):
         return self.decode(target, *self.encode(source))
 
     def alignment(self, source, target):
-        """Cross-attention of every decoder layer: (layers, B, heads, T, S).
+        """Cross-attention of every decoder layer: (layers, B, num_heads, T, S).
 
         Row t holds what was attended to while the id after target[t] was computed.
         """
@@ -351,10 +238,10 @@ class Transformer(nn.Module):
         # On a GPU the look would make every step wait; there torch itself complains.
         if (
             ids.device.type == "cpu"
-            and not 0 <= ids.min() <= ids.max() < self.vocabulary
+            and not 0 <= ids.min() <= ids.max() < self.vocab_size
         ):
-            wrong = ids.max() if ids.max() >= self.vocabulary else ids.min()
+            wrong = ids.max() if ids.max() >= self.vocab_size else ids.min()
             raise ValueError(
-                f"{name} must hold ids from 0 to {self.vocabulary - 1}, got {wrong}"
+                f"{name} must hold ids from 0 to {self.vocab_size - 1}, got {wrong}"
             )
         return ids

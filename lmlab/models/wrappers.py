@@ -1,5 +1,7 @@
 """The module inside what torch.compile, DataParallel and their like wrap around it."""
 
+from lmlab.models.gpt import Config
+
 INSIDE = ("_orig_mod", "module")  # what torch.compile calls it, and all the others
 
 
@@ -27,7 +29,7 @@ def unwrapped(model):
 def gpt_inside(model):
     """The GPT inside: `unwrapped`, or a TypeError that says what is needed."""
     inside = unwrapped(model)
-    if not hasattr(getattr(inside, "config", None), "vocabulary"):
+    if not isinstance(getattr(inside, "config", None), Config):
         raise TypeError(
             f"model: a GPT of lmlab.models is needed, got a {type(inside).__name__}. "
             "If there is one in it, pass the GPT inside; pretrained.from_huggingface "

@@ -14,10 +14,10 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from lmlab.runner import terminal
 from lmlab.runner.lessons import LessonError
 
 ABSENT = "—"
-RUN = ("status", "error", "seconds", "commit")
 LINES = 20  # of claims or code that a table shows
 
 
@@ -42,13 +42,6 @@ class Metric:
         return abs(self.difference) > self.band
 
     @property
-    def change(self):
-        """The difference as text, with what leads on to the verdict."""
-        if self.difference is None:
-            return ""
-        return f"{self.difference:+.{self.digits}f}, "
-
-    @property
     def verdict(self):
         """The judgement in words."""
         if self.a is None or self.b is None:
@@ -62,9 +55,6 @@ class Metric:
         if self.band is None:
             known = "the lesson declares no band"
             return known if self.holds else "no band is known at these settings"
-        return self._against_the_band()
-
-    def _against_the_band(self):
         of, there = ("", "") if self.holds == "AB" else (f" of {self.holds}", " there")
         if not self.beyond:
             return f"within the band{of}: a change of seed does as much{there}"
@@ -74,6 +64,10 @@ class Metric:
         yet = ", though the seed alone differs" if self.seed_alone else ""
         return f"beyond the band{of}, {times}{yet}"
 
+    def text(self, value, sign=""):
+        """The value with the digits that the lesson shows."""
+        return ABSENT if value is None else f"{value:{sign}.{self.digits}f}"
+
 
 @dataclass
 class Comparison:
@@ -81,29 +75,35 @@ class Comparison:
 
     lesson: str
     rows: dict[str, list[tuple[str, str, str]]]
-    metrics: list[Metric]
-    claims_only_a: list[str] = field(default_factory=list)
-    claims_only_b: list[str] = field(default_factory=list)
-    code: list[str] = field(default_factory=list)
-    code_unknown: str = ""  # the runs whose code is not known
+    claims_only_a: list[str]
+    claims_only_b: list[str]
+    code: list[str]
+    code_unknown: str  # the runs whose code is not known
+    metrics: list[Metric] = field(default_factory=list)
 
     @property
     def causes(self):
         """What could explain a difference, most likely first, each in a few words."""
-        found = [f"{n} ({a} → {b})" for n, a, b in self.rows["parameters"]]
-        if self.code:
-            found.append("the lesson's code")
-        machine = self.rows["versions"] + self.rows["device"]
-        found += [f"{n} ({a} → {b})" for n, a, b in machine]
-        commits = [row[1:] for row in self.rows["run"] if row[0] == "commit"]
-        return found + [f"git commit ({a} → {b})" for a, b in commits if b != ABSENT]
+        commits = [row for row in self.rows["run"] if row[0] == "commit"]
+        commits = [("git commit", a, b) for _, a, b in commits if b != ABSENT]
+        machine = self.rows["versions"] + self.rows["device"] + commits
+        before, after = (
+            [f"{name} ({a} → {b})" for name, a, b in rows]
+            for rows in (self.rows["parameters"], machine)
+        )
+        return [*before, *["the lesson's code"] * bool(self.code), *after]
 
     @property
     def summary(self):
         """Sentences: each metric that moved, how that compares with chance, and why."""
-        moved = [m for m in self.metrics if m.difference != 0]
-        said = [f"{m.name}: {m.change}{m.verdict}." for m in moved]
-        if self.metrics and not moved:
+        said = []
+        for metric in self.metrics:
+            if metric.difference is None:
+                said.append(f"{metric.name}: {metric.verdict}.")
+            elif metric.difference:
+                change = metric.text(metric.difference, "+")
+                said.append(f"{metric.name}: {change}, {metric.verdict}.")
+        if self.metrics and not said:
             said.append("Every metric that is in both runs is the same.")
         causes = "; ".join(self.causes)
         said.append(f"What differs: {causes or 'nothing that was recorded'}.")
@@ -118,7 +118,7 @@ class Comparison:
 def pairs(a, b):
     """The lessons that are in both runs, in order, as Comparisons.
 
-    a, b: {lesson: record}, from `past_runs.load`.
+    a, b: {lesson: record}, from `records.load`.
     Raises LessonError when the runs share no lesson.
     """
     both = [name for name in a if name in b]
@@ -131,20 +131,29 @@ def pairs(a, b):
 
 def compare(a, b):
     """What differs between two records of the same lesson."""
+    about = ("status", "error", "seconds", "commit")
+    runs = [{key: run[key] for key in about if run.get(key)} for run in (a, b)]
+    # The seed that is recorded with the device is a parameter.
+    devices = [dict(run.get("device") or {}, seed=None) for run in (a, b)]
     rows = {
-        "run": _differing(_run(a), _run(b)),
+        "run": _differing(*runs),
         "parameters": _differing(a["parameters"], b["parameters"]),
-        "device": _differing(_device(a), _device(b)),
+        "device": _differing(*devices) if a.get("device") and b.get("device") else [],
         "versions": _differing(a.get("versions"), b.get("versions")),
     }
-    claims = [{_without_value(text): text for text in x["claims"]} for x in (a, b)]
+    # A claim is the same whatever measured value it shows.
+    value = re.compile(r" \S+ in \[")
+    claims = [{value.sub(" in [", x): x for x in run["claims"]} for run in (a, b)]
     only = [
         [text for key, text in here.items() if key not in there]
         for here, there in (claims, reversed(claims))
     ]
-    found = Comparison(a["lesson"], rows, [], *only, code=_changed(a, b))
-    found.code_unknown = _which(a, b, lambda run: run.get("code") is None)
-    found.metrics = _metrics(a, b, _seed_alone(found))
+    unknown = _which(a, b, lambda run: run.get("code") is None)
+    found = Comparison(a["lesson"], rows, *only, _changed(a, b), unknown)
+    swept = [name for name, *_ in rows["parameters"]]
+    seed_alone = not unknown and len(found.causes) == 1 and swept == ["seed"]
+    holds = _which(a, b, lambda run: run["of_a_profile"])
+    found.metrics += _metrics(a, b, holds, seed_alone)
     return found
 
 
@@ -153,62 +162,30 @@ def _which(a, b, true):
     return "".join(name for name, run in (("A", a), ("B", b)) if true(run))
 
 
-def _seed_alone(comparison):
-    parameters = [name for name, *_ in comparison.rows["parameters"]]
-    known = not comparison.code_unknown and len(comparison.causes) == 1
-    return known and parameters == ["seed"]
-
-
-def _run(record):
-    return {key: record[key] for key in RUN if record.get(key)}
-
-
-def _device(record):
-    """What it ran on; the seed that is recorded with it is a parameter."""
-    return {k: v for k, v in (record.get("device") or {}).items() if k != "seed"}
-
-
 def _differing(a, b):
     """(name, a's value, b's value) where they differ; none where one has no record."""
     if not a or not b:
         return []
-    return [
-        (name, str(a.get(name, ABSENT)), str(b.get(name, ABSENT)))
-        for name in a | b
-        if a.get(name, ABSENT) != b.get(name, ABSENT)
-    ]
+    both = {name: (a.get(name, ABSENT), b.get(name, ABSENT)) for name in a | b}
+    return [(name, str(x), str(y)) for name, (x, y) in both.items() if x != y]
 
 
-def _without_value(text):
-    """A claim without the measured value that it shows."""
-    return re.sub(r" \S+ in \[", " in [", text)
-
-
-def _metrics(a, b, seed_alone):
-    found = [{metric["name"]: metric for metric in x["metrics"]} for x in (a, b)]
-    holds = _which(a, b, lambda run: run["of_a_profile"])
-    return [
-        _metric(name, *(x.get(name) for x in found), holds, seed_alone)
-        for name in found[0] | found[1]
-    ]
-
-
-def _metric(name, a, b, holds, seed_alone):
-    values = [float(x["value"]) if x else None for x in (a, b)]
-    usable = all(value is not None and math.isfinite(value) for value in values)
-    declared = [
-        x.get("band") if x and run in holds else None for run, x in zip("AB", (a, b))
-    ]
-    bands = [band for band in declared if band is not None]
-    return Metric(
-        name,
-        *values,
-        difference=values[1] - values[0] if usable else None,
-        band=max(bands, default=None),
-        digits=(a or b)["digits"],
-        holds=holds,
-        seed_alone=seed_alone,
-    )
+def _metrics(a, b, holds, seed_alone):
+    a, b = ({metric["name"]: metric for metric in run["metrics"]} for run in (a, b))
+    for name in a | b:
+        both = a.get(name), b.get(name)
+        values = [float(x["value"]) if x else None for x in both]
+        usable = all(value is not None and math.isfinite(value) for value in values)
+        bands = [x.get("band") for run, x in zip("AB", both) if run in holds and x]
+        yield Metric(
+            name,
+            *values,
+            difference=values[1] - values[0] if usable else None,
+            band=max((band for band in bands if band is not None), default=None),
+            digits=(both[0] or both[1])["digits"],
+            holds=holds,
+            seed_alone=seed_alone,
+        )
 
 
 def _changed(a, b):
@@ -223,11 +200,17 @@ def tables(comparison):
     """The comparison for a terminal: what differs, and each metric's verdict."""
     for title, rows in comparison.rows.items():
         if rows:
-            yield _table(title, ("", "A", "B"), rows)
+            yield terminal.table(("", "A", "B"), rows, title=title)
     if comparison.metrics:
+        rows = [
+            (
+                *(x.name, x.text(x.a), x.text(x.b), x.text(x.difference, "+")),
+                *(ABSENT if x.band is None else f"±{x.text(x.band)}", x.verdict),
+            )
+            for x in comparison.metrics
+        ]
         columns = ("", "A", "B", "B − A", "band", "verdict")
-        rows = [_shown(metric) for metric in comparison.metrics]
-        yield _table("metrics", columns, rows)
+        yield terminal.table(columns, rows, title="metrics")
     for title, lines in (
         ("claims only in A", comparison.claims_only_a),
         ("claims only in B", comparison.claims_only_b),
@@ -236,25 +219,4 @@ def tables(comparison):
         if lines:
             more = len(lines) - LINES
             shown = [*lines[:LINES], *[f"… and {more} more"] * (more > 0)]
-            yield _table(title, (), [(line,) for line in shown])
-
-
-def _table(title, columns, rows):
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(*columns, title=title, title_justify="left", header_style="bold")
-    shown.show_header = bool(columns)
-    for row in rows:
-        shown.add_row(*(Text(entry) for entry in row))
-    return shown
-
-
-def _shown(metric):
-    def number(value, sign=""):
-        return ABSENT if value is None else f"{value:{sign}.{metric.digits}f}"
-
-    band = ABSENT if metric.band is None else f"±{number(metric.band)}"
-    difference = number(metric.difference, "+")
-    values = number(metric.a), number(metric.b), difference, band
-    return metric.name, *values, metric.verdict
+            yield terminal.table((), [(line,) for line in shown], title=title)

@@ -17,7 +17,7 @@ from lmlab.files import checkout
 
 MEMORY_GIB = 2.0  # torch and TensorFlow in one kernel take about 1 GiB
 DISK_GIB = 1.0  # room for executed notebooks and a data set
-PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;#]+)")
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -55,56 +55,50 @@ def python(running=None):
     )
 
 
-def packages(lock=None):
+def packages(lock=None, installed=None):
     """The installed packages against requirements.lock, the versions that were tested.
 
     A package of the lock that is not installed is fine unless lmlab requires it:
     torch and TensorFlow are extras. A build tag (2.13.0+cpu) does not count.
+    installed: {name: version}, by default of what is installed here.
     """
+    from importlib.metadata import distributions
+
+    from packaging.utils import canonicalize_name
+
     lock = lock or (checkout() or Path()) / "requirements.lock"
     if not lock.is_file():
         yield Finding("packages", False, f"there is no {lock.name}", "use a checkout")
         return
-    pins = {
-        match[1]: match[2]
-        for line in lock.read_text(encoding="utf-8").splitlines()
-        if (match := PIN.match(line))
-    }
-    missing = [name for name in _required() if _installed(name) is None]
+    if installed is None:
+        installed = {x.name: x.version for x in distributions() if x.name}
+    there = {canonicalize_name(name): found for name, found in installed.items()}
+    pins = dict(PIN.findall(lock.read_text(encoding="utf-8")))
+    found = {name: there.get(canonicalize_name(name)) for name in pins}
     other = [
-        f"{name} {found} (tested: {pin})"
-        for name, pin in pins.items()
-        if (found := _installed(name)) and found.partition("+")[0] != pin
+        f"{name} {version} (tested: {pins[name]})"
+        for name, version in found.items()
+        if version and version.partition("+")[0] != pins[name]
     ]
-    count = sum(_installed(name) is not None for name in pins)
+    missing = [name for name in required() if canonicalize_name(name) not in there]
     repair = f"pip install -c {lock.name} -e '.[all]'"
     for problem, names in (("missing", missing), ("other versions", other)):
         if names:
             yield Finding("packages", False, f"{problem}: {', '.join(names)}", repair)
     if not missing and not other:
+        count = sum(version is not None for version in found.values())
         yield Finding("packages", True, f"{count} packages, all as tested")
 
 
-def _required():
+def required():
+    """The names of the packages that lmlab needs without any extra."""
     from importlib.metadata import requires
 
     from packaging.requirements import Requirement
 
     needs = [Requirement(line) for line in requires("lmlab") or []]
-    return [
-        need.name
-        for need in needs
-        if need.marker is None or need.marker.evaluate({"extra": ""})
-    ]
-
-
-def _installed(name):
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    plain = [x for x in needs if not x.marker or x.marker.evaluate({"extra": ""})]
+    return [need.name for need in plain]
 
 
 def device():
@@ -147,10 +141,10 @@ def disk():
         advice = "set LMLAB_NOTEBOOKS to the folder of the lessons, or unset it"
         yield Finding("disk, runs", False, str(error), advice)
     else:
-        yield _room("disk, runs", runs, "name another folder with --out")
+        yield room("disk, runs", runs, "name another folder with --out")
     subject, advice = "disk, temporary files", "set TMPDIR to another folder"
     try:
-        yield _room(subject, Path(tempfile.gettempdir()), advice)
+        yield room(subject, Path(tempfile.gettempdir()), advice)
     except FileNotFoundError as error:  # none of the usual ones will do
         yield Finding(subject, False, error.strerror, advice)
 
@@ -161,9 +155,13 @@ def cache():
 
     place = Path(data.cache_dir())
     decides = "LMLAB_DATA" if os.environ.get("LMLAB_DATA") else "LMLAB_DATA (or HOME)"
-    yield _room("disk, data", place, f"set {decides} to another folder")
-    held = [name for name, entry in data.DATASETS.items() if entry.files]
-    here = [name for name in held if _complete(place / name, data.DATASETS[name])]
+    yield room("disk, data", place, f"set {decides} to another folder")
+    held = {name: entry.files for name, entry in data.DATASETS.items() if entry.files}
+    here = [
+        name
+        for name, files in held.items()
+        if all(_is_of_size(place / name / file.name, file.bytes) for file in files)
+    ]
     absent = [name for name in held if name not in here]
     text = f"in the cache: {', '.join(here) or 'nothing'}"
     if absent:
@@ -171,15 +169,11 @@ def cache():
     yield Finding("data", True, text)
 
 
-def _complete(folder, dataset):
-    sizes = {file.name: file.bytes for file in dataset.files}
-    return all(
-        (folder / name).is_file() and (folder / name).stat().st_size == size
-        for name, size in sizes.items()
-    )
+def _is_of_size(path, size):
+    return path.is_file() and path.stat().st_size == size
 
 
-def _room(subject, place, elsewhere):
+def room(subject, place, elsewhere):
     """Whether files can be written to the place: it, or its nearest parent, now.
 
     elsewhere: what to do to have another place.
@@ -200,26 +194,23 @@ def _room(subject, place, elsewhere):
 
 def kernel():
     """A kernel of this Python starts and answers."""
+    import nbformat
+
     from lmlab.runner import execute
 
+    cells = [nbformat.v4.new_code_cell("import lmlab")]
+    language = {"name": "python", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": language, "language_info": {"name": "python"}}
     with tempfile.TemporaryDirectory(prefix="lmlab-") as scratch:
         job = execute.Job("kernel", Path(scratch) / "probe.ipynb", Path(scratch))
-        _probe(job.source)
+        probe = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+        nbformat.write(probe, job.source)
         outcome = execute.execute(job)
     text = f"answers after {outcome.seconds:.1f} s"
     if outcome.status != "ok":
         text = f"{outcome.status}: {outcome.error}"
     advice = "reinstall with `make`; is something else using all of the machine?"
     yield Finding("kernel", outcome.status == "ok", text, advice)
-
-
-def _probe(path):
-    import nbformat
-
-    cell = nbformat.v4.new_code_cell("import lmlab")
-    language = {"name": "python", "display_name": "Python 3", "language": "python"}
-    metadata = {"kernelspec": language, "language_info": {"name": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), path)
 
 
 def jupyter(find=None):
@@ -239,9 +230,9 @@ def jupyter(find=None):
 
 def settings(environment=None, home=None):
     """Settings of tools that lessons leave out, and those that count in Jupyter."""
-    from lmlab.runner import tool_settings
+    from lmlab.runner import kernels
 
-    everywhere, by_run = tool_settings.found(environment, home)
+    everywhere, by_run = kernels.left_out(environment, home)
     if everywhere:
         yield Finding("settings", True, f"left out of lessons: {', '.join(everywhere)}")
     if by_run:

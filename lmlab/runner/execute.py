@@ -2,20 +2,15 @@
 
 papermill alone calls a run good when the kernel died, the time ran out or a cell
 left early; here it is good only when its last cell ran. Nothing is written but in
-a scratch folder: what becomes of the result is decided by `lmlab.runner.runs`.
+a scratch folder: what becomes of the result is decided by `lmlab.runner.executor`.
 """
 
 import contextlib
-import functools
-import json
 import logging
 import math
-import os
 import re
-import signal
-import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmlab import memory
@@ -25,9 +20,14 @@ START_SECONDS = 60  # for a kernel to answer, on a busy machine
 QUIET_SECONDS = 60  # for the rest of a cell's output, after the cell has ended
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
-    """One notebook to run: name, source notebook, scratch folder, and how."""
+    """One notebook to run: name, source notebook, scratch folder, and how.
+
+    Below the scratch folder are the executed notebook and the figures, the status
+    (cells done, and cells), the log, what the kernel's process wrote before and past
+    Jupyter, and its exit code, where it ended by itself.
+    """
 
     name: str
     source: Path
@@ -35,39 +35,16 @@ class Job:
     parameters: dict = field(default_factory=dict)
     one_thread: bool = False
     timeout: float | None = None
-    parent: int = 0
-    mark: str = ""  # names the run to all its processes (lmlab.runner.kernels)
     environment: dict | None = None  # the settings to run under; None: this process's
+    mark: str = ""  # names the run to all its processes (lmlab.runner.kernels)
 
-    @property
-    def executed(self):
-        """Where the executed notebook is left."""
-        return self.scratch / "executed.ipynb"
-
-    @property
-    def status(self):
-        """Where the number of cells done and the number of cells stand."""
-        return self.scratch / "status"
-
-    @property
-    def figures(self):
-        """Where the lesson's figures are left."""
-        return self.scratch / "figures"
-
-    @property
-    def log(self):
-        """What the kernel's process wrote before and past Jupyter."""
-        return self.scratch / "kernel.log"
-
-    @property
-    def exit(self):
-        """The exit code of a kernel that ended by itself."""
-        return self.scratch / "exit"
-
-    @property
-    def ended(self):
-        """The outcome, as JSON, once there is one."""
-        return self.scratch / "outcome.json"
+    def __post_init__(self):
+        self.mark = self.mark or str(self.scratch)
+        self.executed = self.scratch / "executed.ipynb"
+        self.figures = self.scratch / "figures"
+        self.status = self.scratch / "status"
+        self.log = self.scratch / "kernel.log"
+        self.exit = self.scratch / "exit"
 
 
 @dataclass
@@ -92,8 +69,6 @@ def execute(job):
     """
     started = time.monotonic()
     progress = _Progress(job)
-    if job.parent and job.parent != os.getpid():
-        _serve(job.parent)
     try:
         job.figures.mkdir(parents=True, exist_ok=True)
         outcome = _run(job, progress, started)
@@ -102,8 +77,6 @@ def execute(job):
     except Exception as error:  # whatever it is, the other lessons still run
         outcome = Outcome("failed", 0, f"{type(error).__name__}: {error}")
     outcome.seconds = round(time.monotonic() - started, 3)
-    with contextlib.suppress(OSError):
-        job.ended.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
     return outcome
 
 
@@ -216,23 +189,3 @@ def _write(notebook, path):
     notebook.metadata.get("papermill", {}).pop("input_path", None)
     notebook.metadata.get("papermill", {}).pop("output_path", None)
     path.write_text(nbformat.writes(notebook), encoding="utf-8")
-
-
-@functools.cache
-def _serve(parent):
-    """Leave Ctrl-C to the parent, and end when it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # held back by lmlab.runner.runs until here
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(1)
-        import psutil
-
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,18 +1,43 @@
 """The kernel that a lesson runs in: this Python, clean, marked, and its end explained.
 
-A user's kernelspecs, start-up files, runtime folder and settings of tools
-(lmlab.runner.tool_settings) have no part in it.
+A user's kernelspecs, start-up files and runtime folder have no part in it; nor have
+their settings of Python and of the libraries. Set for other work, those would change a
+lesson's numbers or end it: a warning that is an error, an assert that is skipped,
+another backend of Keras. What says where and on what a run takes place is heeded:
+LMLAB_*, HF_*, devices, threads and kernel sets.
+
+In Jupyter the variables count as everywhere, but for those of Keras and matplotlib:
+`devices.tensorflow` and `figures` begin with the defaults, whoever runs a lesson.
 """
 
 import contextlib
 import os
 import signal
 import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 from lmlab import threads
-from lmlab.runner import kernel_sets, tool_settings
+from lmlab.runner import kernel_sets
 
 MARK = "LMLAB_RUN"  # the variable that names the run to each of its processes
+# Left out by the package itself, in Jupyter as well.
+EVERYWHERE = ("KERAS_*", "TF_USE_LEGACY_KERAS", "MATPLOTLIBRC")
+IGNORED = (
+    *(*EVERYWHERE, "MPLBACKEND"),
+    # What runs before a lesson, what a warning does, whether an assert counts.
+    *("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONDEVMODE"),
+    *("PYTHONINSPECT", "PYTHONIOENCODING", "PYTHONUTF8"),
+    # Which program TensorFlow makes of an operation, and how much it says.
+    *("TF2_BEHAVIOR", "TF_XLA_FLAGS", "TF_FUNCTION_JIT_COMPILE_DEFAULT", "TF_CPP_*"),
+    # The same for torch; shorter numbers in products; what may be loaded.
+    *("PYTORCH_JIT", "TORCHDYNAMO_*", "TORCH_COMPILE_*", "TORCH_LOGS*"),
+    *("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
+    *("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"),
+    # Other defaults of other libraries.
+    *("ACCELERATE_*", "SCIPY_ARRAY_API", "SKLEARN_*", "TQDM_*"),
+    *("TRANSFORMERS_VERBOSITY", "TRANSFORMERS_NO_ADVISORY_WARNINGS"),
+)
 
 
 def manager(job):
@@ -65,16 +90,21 @@ def _is_setting(name):
 
 
 def _environment(job, inherited):
-    environment = tool_settings.without(inherited)
+    environment = {k: v for k, v in inherited.items() if not _matches(k, IGNORED)}
     if job.environment is not None:  # asked for by another process, perhaps far away
         for name in filter(_is_setting, inherited):
             environment.pop(name, None)
         environment |= job.environment
     environment |= {
-        MARK: job.mark or str(job.scratch),
+        MARK: job.mark,
         "LMLAB_FIGURES": str(job.figures),
         "LMLAB_PROGRESS": "0",
-        **tool_settings.own(job.scratch),
+        # In the place of the reader's own, so that none of those files is read.
+        "KERAS_BACKEND": "tensorflow",
+        "KERAS_HOME": str(job.scratch / "keras"),
+        "MATPLOTLIBRC": os.devnull,
+        "PYTHONUTF8": "1",
+        "IPYTHONDIR": str(job.scratch / "ipython"),
     }
     if job.one_thread:
         environment |= dict.fromkeys(threads.VARIABLES, "1")
@@ -105,3 +135,33 @@ def why_dead(job):
     said = said.decode("utf-8", errors="replace").split("\n")
     last = next((line for line in reversed(said) if line.strip()), "it said nothing")
     return f"exit code {code}: {last.strip()}"
+
+
+def left_out(environment=None, home=None):
+    """What is left out (everywhere, by `lmlab run` alone): variables and files.
+
+    environment, home: this process's and its user's by default.
+    """
+    environment = os.environ if environment is None else environment
+    home = Path(home or Path.home())
+    names = [k for k in sorted(environment) if _matches(k, IGNORED)]
+    everywhere = [name for name in names if _matches(name, EVERYWHERE)]
+    keras = Path(environment.get("KERAS_HOME") or home / ".keras")
+    matplotlib = Path(environment.get("MPLCONFIGDIR") or home / ".config/matplotlib")
+    files = [keras / "keras.json", matplotlib / "matplotlibrc"]
+    everywhere += [_short(path, home) for path in files if path.is_file()]
+    profile = Path(environment.get("IPYTHONDIR") or home / ".ipython")
+    profile = profile / "profile_default"
+    patterns = ("startup/*.py", "startup/*.ipy", "ipython_config.py")
+    patterns += ("ipython_kernel_config.py",)
+    files = [path for each in patterns for path in sorted(profile.glob(each))]
+    there = [name for name in names if name not in everywhere]
+    return everywhere, there + [_short(path, home) for path in files]
+
+
+def _matches(name, patterns):
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _short(path, home):
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import files
+from lmlab.errors import LmlabError
 
 
-class LessonError(Exception):
+class LessonError(LmlabError):
     """Input that cannot be used: the message says what is wrong and what to do."""
+
+
+# Notebooks that belong to a lesson have its file's name, in a folder of their kind.
+KINDS = ("exercises",)
 
 
 @dataclass(frozen=True)
@@ -44,24 +49,25 @@ def folder():
     )
 
 
-def find_all(*, exercises=False):
-    """Every lesson in order; with exercises, each followed by its exercises."""
+def find_all(also=()):
+    """Every lesson in order, each followed by its notebooks of the KINDS in also."""
     here = folder()
-    found = [Lesson(path.stem, path) for path in here.glob("[0-9][0-9]_*.ipynb")]
-    if exercises:
-        paths = here.glob("exercises/[0-9][0-9]_*.ipynb")
-        found += [Lesson(f"exercises/{path.stem}", path) for path in paths]
+    found = [
+        Lesson(f"{kind}{path.stem}", path)
+        for kind in ("", *(f"{kind}/" for kind in also))
+        for path in here.glob(f"{kind}[0-9][0-9]_*.ipynb")
+    ]
     return sorted(found, key=lambda lesson: (lesson.path.stem, lesson.name))
 
 
-def select(names, *, exercises=False):
+def select(names, also=()):
     """The lessons that were asked for, each once, in order; all when none is named.
 
-    names: numbers or names ("2", "02", "mlp_numpy", "02_mlp_numpy"). With
-    exercises, a lesson brings its exercises along.
+    names: numbers or names ("2", "02", "mlp_numpy", "02_mlp_numpy"). With a kind in
+    also they come with their lesson, or alone, as exercises/02_mlp_numpy.
     Raises LessonError for a name that no lesson has, naming the near ones.
     """
-    lessons = find_all(exercises=exercises)
+    lessons = find_all(also)
     if not lessons:
         raise LessonError(f"{folder()} holds no lesson (NN_name.ipynb).")
     wanted = {lesson for name in names for lesson in _matching(name, lessons)}
@@ -74,26 +80,23 @@ def find(name):
 
 
 def _matching(name, lessons):
-    key = name.removesuffix(".ipynb")
-    key = key if key.startswith("exercises/") else key.rpartition("/")[2]
+    *above, key = name.removesuffix(".ipynb").split("/")
     number = f"{int(key):02d}" if key.isascii() and key.isdigit() else None
+    kind = f"{above[-1]}/" if above and above[-1] in KINDS else None
     found = [
         lesson
         for lesson in lessons
-        if key in (lesson.name, lesson.path.stem, lesson.path.stem[3:])
-        or number == lesson.number
+        if (key in (lesson.path.stem, lesson.path.stem[3:]) or number == lesson.number)
+        and (kind is None or lesson.name.startswith(kind))
     ]
     if found:
         return found
     names = {part: x.name for x in lessons for part in (x.name, x.name[3:], x.number)}
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
     near = dict.fromkeys(names[match] for match in near) or [x.name for x in lessons]
-    raise LessonError(f"There is no lesson {name!r}. Did you mean {_either(near)}?")
-
-
-def _either(names):
-    *first, last = names
-    return f"{', '.join(first)} or {last}" if first else last
+    *others, last = near
+    said = f"{', '.join(others)} or {last}" if others else last
+    raise LessonError(f"There is no lesson {name!r}. Did you mean {said}?")
 
 
 def read_notebook(path):
@@ -115,15 +118,11 @@ def assigned(notebook, tag="parameters"):
     values = {}
     for cell in notebook.cells:
         if cell.cell_type == "code" and tag in cell.metadata.get("tags", []):
-            values |= _literals(cell.source)
+            for node in ast.parse(cell.source).body:
+                targets = getattr(node, "targets", [getattr(node, "target", None)])
+                if isinstance(targets[0], ast.Name):
+                    values[targets[0].id] = ast.literal_eval(node.value)
     return values
-
-
-def _literals(source):
-    for node in ast.parse(source).body:
-        target = getattr(node, "target", None) or getattr(node, "targets", [None])[0]
-        if isinstance(target, ast.Name):
-            yield target.id, ast.literal_eval(node.value)
 
 
 def start(lesson):

@@ -2,41 +2,25 @@
 
 A lesson has one cell tagged `parameters`. Its defaults are the quick profile;
 notebooks/full.yaml holds the full one. papermill neither refuses an unknown
-parameter nor checks a type, so both are done here, before anything runs.
+parameter nor checks a type or a range, so all of it is done here, before anything runs.
 """
 
 import ast
 import difflib
-import math
 import re
-from dataclasses import dataclass
 
+from lmlab.parameters import TYPES, Parameter, ParameterError, check
 from lmlab.runner.lessons import LessonError, find, folder, read_notebook
 
 PROFILES = ("quick", "full")
-SCALARS = ("int", "float", "str", "bool")
 INTEGER = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a lesson; type is int, float, str, bool or list of these."""
-
-    name: str
-    type: str
-    default: object
-    help: str
-
-    def __str__(self):
-        line = f"{self.name}: {self.type} = {self.default!r}"
-        return f"{line}  # {self.help}" if self.help else line
 
 
 def inspect(lesson):
     """The parameters of a lesson, by name, as papermill reads them.
 
     Raises LessonError when the notebook cannot be read, or when its parameters
-    cell holds something that papermill would skip in silence.
+    cell holds something that papermill would skip in silence, or an unreadable range.
     """
     import papermill
 
@@ -81,9 +65,12 @@ def _parameter(lesson, entry):
         ) from None
     if kind == "None":
         kind = type(default).__name__
-    if kind not in SCALARS and kind not in [f"list[{scalar}]" for scalar in SCALARS]:
+    if kind not in TYPES:
         raise LessonError(f"{lesson.name}: the parameter {name!r} has type {kind!r}.")
-    return Parameter(name, kind, default, entry["help"])
+    try:
+        return Parameter(name, kind, default, entry["help"].strip())
+    except ParameterError as error:
+        raise LessonError(f"{lesson.name}: {error}") from None
 
 
 def settings(lessons, profile="quick", assignments=()):
@@ -91,7 +78,8 @@ def settings(lessons, profile="quick", assignments=()):
 
     assignments: NAME=VALUE, for every lesson that has it, or LESSON.NAME=VALUE,
     which wins. Raises LessonError, naming the parameter and the ones that exist,
-    for an unknown one, a value of the wrong type, or one given twice.
+    for an unknown one, a value, default or not, of the wrong type or out of its range,
+    or one given twice.
     """
     if profile not in PROFILES:
         raise LessonError(f"There is no profile {profile!r}: choose quick or full.")
@@ -111,6 +99,9 @@ def settings(lessons, profile="quick", assignments=()):
     for (chosen, name), text in sorted(given.items(), key=lambda one: bool(one[0][0])):
         for lesson in reached(chosen, name, known):
             values[lesson] |= _typed(lesson, known[lesson], {name: text})
+    for lesson, declared in known.items():
+        for name in declared.keys() - values[lesson].keys():
+            _refuse_wrong(lesson, declared, check, name, declared[name].default)
     return values
 
 
@@ -179,10 +170,18 @@ def reached(chosen, name, known):
 def _typed(lesson, known, chosen):
     if unknown := [name for name in chosen if name not in known]:
         raise _unknown(unknown[0], {lesson: known})
+    return {
+        name: _refuse_wrong(lesson, known, convert, name, value)
+        for name, value in chosen.items()
+    }
+
+
+def _refuse_wrong(lesson, known, judge, name, value):
     try:
-        return {name: convert(known[name], value) for name, value in chosen.items()}
-    except LessonError as error:
-        raise LessonError(f"{error}\n{listing({lesson: known})}") from None
+        return judge(known[name], value)
+    except (LessonError, ParameterError) as error:
+        said = f"{lesson.name}: {error}\n{listing({lesson: known})}"
+        raise LessonError(said) from None
 
 
 def _unknown(name, known):
@@ -206,29 +205,18 @@ def convert(parameter, value):
 
     An int is digits only, a bool true or false, a list its items between commas,
     with or without brackets. A float must be finite: a lesson that is given nan
-    trains on nothing and fails far from the cause. Raises LessonError otherwise.
+    trains on nothing and fails far from the cause. Raises LessonError for another
+    type, or a value out of the parameter's range.
     """
-    kind = parameter.type
+    kind, listed = parameter.type, parameter.type.startswith("list[")
     try:
-        if kind.startswith("list["):
-            items = _items(value) if isinstance(value, str) else list(value)
-            return [_scalar(kind[5:-1], item) for item in items]
-        return _scalar(kind, value)
-    except (ValueError, TypeError, KeyError):
-        shown = value if isinstance(value, str) else repr(value)
-        raise LessonError(
-            f"The parameter {parameter.name!r} is {_described(kind)}, not {shown!r}."
-        ) from None
-
-
-def _described(kind):
-    words = {
-        "int": "a whole number (int)",
-        "float": "a finite number (float)",
-        "str": "a text (str)",
-        "bool": "true or false (bool)",
-    }
-    return words.get(kind, f"a list with commas ({kind})")
+        if listed and isinstance(value, str):
+            value = _items(value)
+        if listed and isinstance(value, list):
+            return check(parameter, [_parsed(kind[5:-1], item) for item in value])
+        return check(parameter, _parsed(kind, value))
+    except ParameterError as error:
+        raise LessonError(str(error)) from None
 
 
 def _items(text):
@@ -238,19 +226,16 @@ def _items(text):
     return [item.strip().strip("'\"") for item in text.split(",")] if text else []
 
 
-def _scalar(kind, value):
-    if isinstance(value, str) and kind != "str":
-        value = _parse(kind, value.strip())
-    if kind == "float" and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    if type(value).__name__ != kind or kind == "float":
-        raise ValueError(value)
-    return value
-
-
-def _parse(kind, text):
+def _parsed(kind, value):
+    """What a text says, as int, float or bool; the text itself where it says none."""
+    if not isinstance(value, str) or kind == "str":
+        return value
+    text = value.strip()
     if kind == "bool":
-        return {"true": True, "false": False}[text.lower()]
+        return {"true": True, "false": False}.get(text.lower(), value)
     if kind == "int" and not INTEGER.fullmatch(text):
-        raise ValueError(text)
-    return {"int": int, "float": float}[kind](text)
+        return value
+    try:
+        return {"int": int, "float": float}.get(kind, str)(text)
+    except ValueError:
+        return value

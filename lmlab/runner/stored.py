@@ -3,21 +3,37 @@
 Each notebook is executed twice, on this machine's own kernels and on the reduced set
 (`lmlab.runner.kernel_sets`). A cell whose text differs between the two would differ on
 somebody else's machine as well: then nothing is replaced, and the cell is named.
+
+A notebook is committed in one form: whatever changes from run to run without meaning
+is removed, so that a second run leaves no difference but in what the lesson computes.
 """
 
+import hashlib
 from collections import defaultdict
 
 from lmlab.files import publish
-from lmlab.runner import kernel_sets, kernels, lessons, runs, terminal
+from lmlab.runner import kernel_sets, kernels, lessons, records, terminal
 from lmlab.runner.execute import Outcome
 
+KERNELSPEC = {
+    "display_name": "Python 3 (ipykernel)",
+    "language": "python",
+    "name": "python3",
+}
+# Without the patch version of Python, which papermill and Jupyter do not need.
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}
+KEPT = ("deletable", "editable", "jupyter", "nbgrader", "slideshow", "tags")
 VARIES = "nbval-ignore-output"  # the tag of a cell whose output is not compared
 # Of these nbval compares nothing either.
-_UNCOMPARED = (
-    "image/png",
-    "image/jpeg",
-    "application/vnd.jupyter.widget-view+json",
-)
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_UNCOMPARED = ("image/png", "image/jpeg", _WIDGET)
 _AGAIN = " (reduced kernel set)"
 
 
@@ -32,7 +48,7 @@ def renew(names, *, workers=None, timeout=None):
     if kernel_sets.in_force(own) == "reduced":  # then it is no set to compare with
         own = {name: own[name] for name in own.keys() - reduced.keys()}
     requests = []
-    for lesson in lessons.select(names, exercises=True):
+    for lesson in lessons.select(names, lessons.KINDS):
         requests += [
             (lesson.name, lesson.path, {}, own),
             (lesson.name + _AGAIN, lesson.path, {}, own | reduced),
@@ -58,8 +74,6 @@ def _replace(own, reduced, outcome, figures):
     """Publish what `own` left, unless `reduced` differs from it; how that ended."""
     import nbformat
 
-    from lmlab.runner.normalize import normalize
-
     notebook = lessons.read_notebook(own.executed)
     found = differences(notebook, lessons.read_notebook(reduced.executed))
     if found:
@@ -73,7 +87,7 @@ def _replace(own, reduced, outcome, figures):
     try:
         text = nbformat.writes(normalize(notebook))
         publish(own.source, text.rstrip() + "\n")
-        runs.keep_figures(own, figures)
+        records.keep_figures(own, figures)
     except OSError as error:
         return Outcome("failed", outcome.seconds, f"cannot write: {error}")
     return outcome
@@ -118,3 +132,58 @@ def _first_difference(a, b):
             if pair[0] != pair[1]:
                 return pair
     return None
+
+
+def normalize(notebook):
+    """The notebook with stable ids, counts 1 to n, merged streams and little metadata.
+
+    A cell's id is a hash of its type and source, so that it moves with the cell.
+    Changes the notebook in place and returns it.
+    """
+    from nbformat import from_dict
+
+    title = {key: notebook.metadata[key] for key in notebook.metadata if key == "title"}
+    metadata = {"kernelspec": KERNELSPEC, "language_info": LANGUAGE, **title}
+    notebook.metadata = from_dict(metadata)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    taken, count = set(), 0
+    for cell in notebook.cells:
+        written = {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
+        cell.metadata = from_dict({k: v for k, v in written.items() if v != []})
+        cell["id"] = _unique(cell, taken)
+        if cell.cell_type == "code":
+            if cell.execution_count is not None:
+                count += 1
+                cell.execution_count = count
+            cell.outputs = merge_streams(cell.outputs)
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = cell.execution_count
+    return notebook
+
+
+def _unique(cell, taken):
+    text = f"{cell.cell_type}\n{cell.source}".encode()
+    name = digest = hashlib.sha256(text).hexdigest()[:8]
+    again = 1
+    while name in taken:
+        again += 1
+        name = f"{digest}-{again}"
+    taken.add(name)
+    return name
+
+
+def merge_streams(outputs):
+    """The outputs with neighbouring pieces of the same stream joined.
+
+    Where a print is cut into pieces depends on timing. Streams are not moved past
+    other outputs: a reader sees text and pictures in the order they were shown.
+    """
+    merged = []
+    for output in outputs:
+        last = merged[-1] if merged else {}
+        if output.output_type == "stream" and output.name == last.get("name"):
+            last["text"] += output.text
+        else:
+            merged.append(output)
+    return merged

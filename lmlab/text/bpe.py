@@ -10,6 +10,8 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from math import inf
 
+from lmlab.arguments import whole
+
 NONE = -1  # no symbol: the edge of a word, or one that was merged into its neighbour
 NO_MERGE = (inf,)  # comes after every merge
 SHORT = 32  # bytes; up to here the simple way is the faster one
@@ -30,13 +32,13 @@ BYTES = bytes(sorted(CHARACTERS, key=CHARACTERS.get))  # the byte of token 0, 1,
 _IDS = bytes(BYTES.index(byte) for byte in range(256))  # the token of byte 0, 1, … 255
 
 
-def learn(counts, size):
-    """Learn merges from counted words until there are `size` tokens, or no more pairs.
+def learn(counts, vocab_size):
+    """Learn merges from counted words up to `vocab_size` tokens, or to the last pair.
 
     counts: {word as str: how often it occurs}. Each step merges the pair of neighbours
     that occurs most often; of equals, the one whose tokens were there first.
     Returns the tokens as a list of bytes, token i at place i, and the merges in order
-    as a list of pairs of ids. Raises ValueError for a size below 256.
+    as a list of pairs of ids. Raises ValueError for a vocab_size below 256.
 
     All words stand in one line (see _Line), and for each pair its places are known. A
     merge looks only at those, changes the counts by what changed there, and leaves a
@@ -44,14 +46,13 @@ def learn(counts, size):
     comes up. Every merge takes a symbol away and adds two places at most, so n symbols
     need time n log n, in words of any length.
     """
-    if size < len(BYTES):
-        raise ValueError(f"a vocabulary needs at least the 256 bytes, not {size}")
+    vocab_size = whole("vocab_size", vocab_size, len(BYTES))
     tokens = [bytes([byte]) for byte in BYTES]
     line = _Line(counts, len(tokens))
     queue = [(-count, pair) for pair, count in line.pair_counts.items()]
     heapify(queue)
     merges = []
-    while queue and len(tokens) < size:
+    while queue and len(tokens) < vocab_size:
         queued, pair = heappop(queue)
         count = line.pair_counts[pair]
         if count == -queued:

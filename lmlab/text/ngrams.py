@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from lmlab.arguments import whole
+
 
 def bits_per_byte(nats, num_bytes):
     """A text's total loss in nats (mean × tokens), as bits for each of its bytes."""
@@ -42,56 +44,54 @@ class NGrams:
     """Interpolated n-grams with modified Kneser-Ney smoothing over token ids.
 
     ids: the training text (N,); n: the longest run counted, its last token included;
-    vocabulary: number of ids. n = 1 is the frequencies, n = 2 the bigrams.
+    vocab_size: number of ids. n = 1 is the frequencies, n = 2 the bigrams.
 
     P_k(w | h) = (c(hw) − D(c(hw))) / c(h) + (share taken off in h) · P_{k−1}(w | h′)
     with h′ the context without its oldest token. Below the longest length, c(hw) counts
     in how many contexts hw was seen instead of how often; below length 1 stands 1/V.
     """
 
-    def __init__(self, ids, n, vocabulary):
-        ids = _checked(ids, vocabulary)
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"n must be a whole number from 1, not {n!r}")
-        self.n, self.vocabulary = n, vocabulary
+    def __init__(self, ids, n, vocab_size):
+        self.n, self.vocab_size = whole("n", n), whole("vocab_size", vocab_size)
+        ids = _checked(ids, vocab_size)
         contexts, self._contexts = [np.zeros(len(ids), dtype=np.int64)], []
         for back in range(1, n):
             # A context is one that is shorter by its oldest token, and that token.
-            pairs = self._pair(contexts[-1], _shifted(ids, back, vocabulary))
+            pairs = self._pair(contexts[-1], _shifted(ids, back, vocab_size))
             known, at = np.unique(pairs, return_inverse=True)
             self._contexts.append(known)
             contexts.append(at)
         grams, counts = np.unique(self._pair(contexts[-1], ids), return_counts=True)
-        self._levels = [_Level(grams, counts, vocabulary)]
+        self._levels = [_Level(grams, counts, vocab_size)]
         for known in reversed(self._contexts):
-            longer, token = np.divmod(grams, vocabulary + 1)
-            shorter = self._pair(known[longer] // (vocabulary + 1), token)
+            longer, token = np.divmod(grams, vocab_size + 1)
+            shorter = self._pair(known[longer] // (vocab_size + 1), token)
             grams, counts = np.unique(shorter, return_counts=True)
-            self._levels.insert(0, _Level(grams, counts, vocabulary))
+            self._levels.insert(0, _Level(grams, counts, vocab_size))
 
     def _pair(self, context, token):
-        return context * (self.vocabulary + 1) + token
+        return context * (self.vocab_size + 1) + token
 
     def log_probabilities(self, ids):
         """ln P(token | the n − 1 before it) of each of ids (N,), float64.
 
         The first tokens have nothing before them, as at the start of the training text.
         """
-        ids = _checked(ids, self.vocabulary)
-        before = [_shifted(ids, back, self.vocabulary) for back in range(1, self.n)]
+        ids = _checked(ids, self.vocab_size)
+        before = [_shifted(ids, back, self.vocab_size) for back in range(1, self.n)]
         return np.log(self._probabilities(before, ids))
 
     def distribution(self, context):
-        """P(next | the last n − 1 of context) of every token, (vocabulary,)."""
-        context = [self.vocabulary] * self.n + [int(token) for token in context]
-        everything = np.arange(self.vocabulary)
-        before = [np.full(self.vocabulary, context[-b]) for b in range(1, self.n)]
+        """P(next | the last n − 1 of context) of every token, (vocab_size,)."""
+        context = [self.vocab_size] * self.n + [int(token) for token in context]
+        everything = np.arange(self.vocab_size)
+        before = [np.full(self.vocab_size, context[-b]) for b in range(1, self.n)]
         return self._probabilities(before, everything)
 
     def _probabilities(self, before, tokens):
         """before[i]: the token i + 1 back, for each of tokens."""
         context = np.zeros(len(tokens), dtype=np.int64)
-        p = np.full(len(tokens), 1 / self.vocabulary)
+        p = np.full(len(tokens), 1 / self.vocab_size)
         p = self._levels[0].interpolate(context, self._pair(context, tokens), p)
         for back, known, level in zip(before, self._contexts, self._levels[1:]):
             context = np.where(context < 0, -1, _find(known, self._pair(context, back)))
@@ -103,9 +103,9 @@ class NGrams:
 class _Level:
     """The counts of one length: grams (sorted) = context and token, packed in one."""
 
-    def __init__(self, grams, counts, vocabulary):
+    def __init__(self, grams, counts, vocab_size):
         self.grams, self.counts = grams, counts
-        context = grams // (vocabulary + 1)
+        context = grams // (vocab_size + 1)
         self.totals = np.bincount(context, counts)  # c(h)
         self.discount = _discounts(counts)
         self.taken = np.bincount(context, self.discount[np.minimum(counts, 3)])
@@ -138,15 +138,14 @@ def _find(sorted_keys, keys):
     return np.where(sorted_keys[at] == keys, at, -1)
 
 
-def _checked(ids, vocabulary):
+def _checked(ids, vocab_size):
     ids = np.asarray(ids)
     if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
         raise ValueError(
             f"ids must be whole numbers (N,), not {ids.dtype} of shape {ids.shape}"
         )
-    if ids.min() < 0 or ids.max() >= vocabulary:
+    if ids.min() < 0 or ids.max() >= vocab_size:
         raise ValueError(
-            f"ids must lie in 0 … {vocabulary - 1}, the vocabulary; got "
-            f"{ids.min()} … {ids.max()}"
+            f"ids must lie in 0 … {vocab_size - 1}; got {ids.min()} … {ids.max()}"
         )
     return ids.astype(np.int64)

@@ -1,7 +1,8 @@
 """Text to token ids and back: byte-level BPE as GPT-2 has it, or one id per character.
 
     tokenizer = train(text, vocab_size=1000)        # learn from a text
-    tokenizer = Tokenizer.load("gpt2-folder")       # or read vocab.json and merges.txt
+    tokenizer = gpt2()                              # or take GPT-2's
+    tokenizer = Tokenizer.load("folder")            # or read vocab.json and merges.txt
     ids = tokenizer.encode("人工智能")
     tokenizer.decode(ids)                           # the text again
     tokenizer.save("folder")                        # AutoTokenizer loads it too
@@ -13,15 +14,15 @@ on text of your own making, not on what others typed.
 """
 
 import array
-import operator
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 
 import numpy as np
 
+from lmlab.arguments import whole
 from lmlab.files import publish_array
-from lmlab.text import bpe, gpt2_vocabulary, pretokenize, tokenizer_files
+from lmlab.text import bpe, pretokenize, tokenizer_files
 from lmlab.text.tokenizer_files import END
 
 
@@ -33,16 +34,11 @@ def train(texts, vocab_size, special_tokens=(END,)):
     smaller when the text runs out of pairs. The names of special tokens are cut out of
     the text, and no word crosses them. (The `tokenizers` library learns from them as
     from any text; on texts without such names the merges are the same.)
-    Raises TypeError or ValueError for wrong types, no text, a vocabulary without room
-    for the bytes, text that is not Unicode.
+    Raises TypeError or ValueError for wrong types, no text, a vocab_size without room
+    for the bytes and special tokens, text that is not Unicode.
     """
     special = _special_names(special_tokens)
-    least = len(bpe.BYTES) + len(special)
-    if operator.index(vocab_size) < least:
-        raise ValueError(
-            f"vocab_size must be at least {least}, the 256 bytes and {len(special)} "
-            f"special token(s), not {vocab_size}"
-        )
+    vocab_size = whole("vocab_size", vocab_size, len(bpe.BYTES) + len(special))
     counts = Counter()
     for text in [texts] if isinstance(texts, str | bytes) else texts:
         pieces = pretokenize.pieces(_checked(text))
@@ -60,11 +56,8 @@ def train(texts, vocab_size, special_tokens=(END,)):
 
 
 def gpt2():
-    """GPT-2's own tokenizer: 50,257 tokens, 1.5 MB to download, once.
-
-    Raises DataError, which says what to do, when it cannot be had.
-    """
-    return Tokenizer.load(gpt2_vocabulary.fetch())
+    """GPT-2's own tokenizer: 50,257 tokens, which come with the package."""
+    return Tokenizer(*tokenizer_files.gpt2())
 
 
 class Tokenizer:
@@ -181,12 +174,12 @@ class Tokenizer:
         try:
             if out is not None:
                 return publish_array(out, ids, self.dtype)
-            whole = array.array(self.dtype.char)
+            held = array.array(self.dtype.char)
             for some in ids:
-                whole.extend(some)
+                held.extend(some)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        return np.frombuffer(whole, self.dtype)
+        return np.frombuffer(held, self.dtype)
 
     def _stream(self, pieces, special):
         """Yield lists of ids; the pieces of text may be cut anywhere."""

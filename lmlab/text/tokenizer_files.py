@@ -10,35 +10,24 @@ A folder is read as transformers reads it, or refused: what is read here gives t
 ids there. How a text was once cut or padded is no part of a vocabulary.
 """
 
+import gzip
 import json
 
-from lmlab.files import given, publish
+from lmlab.files import ASSETS, given, publish
 from lmlab.text import bpe
 
 END = "<|endoftext|>"
 _BYTES = {character: byte for byte, character in bpe.CHARACTERS.items()}
-_HEADER = "#version: 0.2"
-_BYTE_LEVEL = {
-    "type": "ByteLevel",
-    "add_prefix_space": False,
-    "trim_offsets": True,
-    "use_regex": True,
-}
-_MODEL = {
-    "type": "BPE",
-    "dropout": None,
-    "unk_token": None,
-    "continuing_subword_prefix": None,
-    "end_of_word_suffix": None,
-    "fuse_unk": False,
-    "byte_fallback": False,
-    "ignore_merges": False,
-}
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False}
+_BYTE_LEVEL |= {"trim_offsets": True, "use_regex": True}
+_NAMES = ("unk_token", "continuing_subword_prefix", "end_of_word_suffix")
+_MODEL = {"type": "BPE"} | dict.fromkeys(("dropout", *_NAMES))
+_MODEL |= dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False)
+_WHOLE = "tokenizer.json"  # the two files and the special tokens in one
 _CONFIG, _MODEL_CONFIG = "tokenizer_config.json", "config.json"
 _NAMED, _MORE = "special_tokens_map.json", "added_tokens.json"  # of older folders
 # In the order in which transformers gives ids to those that have none.
-_KEYS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-_KEYS = tuple(f"{key}_token" for key in _KEYS)
+_KEYS = [f"{key}_token" for key in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
 _GPT2 = ("GPT2Tokenizer", "GPT2TokenizerFast")  # they name END unless told not to
 _CLASSES = (None, *_GPT2, "PreTrainedTokenizerFast", "TokenizersBackend")
@@ -53,13 +42,8 @@ _SETTINGS = {
 }
 # What an unknown character becomes: every byte is known, so there is none.
 _UNKNOWN = {"unk_token", "fuse_unk", "byte_fallback"}
-_ADDED = {
-    "single_word": False,
-    "lstrip": False,
-    "rstrip": False,
-    "normalized": False,
-    "special": True,
-}
+_ADDED = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+_ADDED |= {"special": True}
 
 
 # --- Writing --------------------------------------------------------------------------
@@ -69,7 +53,7 @@ def save(folder, tokens, merges, special, *, end, characters):
     """Write the four files; see Tokenizer.save. end: that token's name, or None."""
     folder, as_text = given(folder), set(special.values())
     names = [_name(t, characters or i in as_text) for i, t in enumerate(tokens)]
-    vocabulary = {name: i for i, name in enumerate(names)}
+    vocab = {name: i for i, name in enumerate(names)}
     merges = [(names[a], names[b]) for a, b in merges]
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -90,16 +74,16 @@ def save(folder, tokens, merges, special, *, end, characters):
         "pre_tokenizer": None if characters else _BYTE_LEVEL,
         "post_processor": None,
         "decoder": {"type": "Fuse"} if characters else _BYTE_LEVEL,
-        "model": _MODEL | {"vocab": vocabulary, "merges": merges},
+        "model": _MODEL | {"vocab": vocab, "merges": merges},
     }
-    lines = [_HEADER, *(f"{a} {b}" for a, b in merges)]
-    publish(folder / "vocab.json", json.dumps(vocabulary, ensure_ascii=False))
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
+    publish(folder / "vocab.json", json.dumps(vocab, ensure_ascii=False))
     publish(folder / "merges.txt", "\n".join(lines) + "\n")
     publish(folder / _CONFIG, json.dumps(config, indent=1))
     for older in (_NAMED, _MORE):  # they would speak of another vocabulary
         (folder / older).unlink(missing_ok=True)
     # Last, because it is what `load` reads first.
-    publish(folder / "tokenizer.json", json.dumps(whole, ensure_ascii=False, indent=1))
+    publish(folder / _WHOLE, json.dumps(whole, ensure_ascii=False, indent=1))
 
 
 def _name(token, as_text):
@@ -109,30 +93,69 @@ def _name(token, as_text):
 # --- Reading --------------------------------------------------------------------------
 
 
+def gpt2():
+    """GPT-2's tokens, merges and special tokens, as `load` has them, from its merges.
+
+    These come with the package: lmlab/assets/gpt2-vocabulary/README.md.
+    """
+    path = ASSETS / "gpt2-vocabulary" / "merges.txt.gz"
+    merges = _numbered_merges(gzip.decompress(path.read_bytes()).decode())
+    names = [*sorted(_BYTES), *("".join(pair) for _, pair in merges), END]
+    ids = {name: i for i, name in enumerate(names)}
+    special = {END: ids[END]}
+    return _tokens(ids, special, path, False), _pairs(merges, ids, path), special
+
+
 def load(folder):
     """Return tokens (bytes), merges (pairs of ids), special tokens, and characters.
 
     See Tokenizer.load for the errors.
     """
     folder = given(folder)
-    whole, vocabulary = folder / "tokenizer.json", folder / "vocab.json"
-    merges = folder / "merges.txt"
+    whole, *two = (folder / name for name in (_WHOLE, "vocab.json", "merges.txt"))
     if whole.is_file():
-        return _from_tokenizer_json(whole, _more_tokens(folder, whole=True))
-    if vocabulary.is_file() and merges.is_file():
-        more = _more_tokens(folder, whole=False)
-        return _from_two_files(vocabulary, merges, more)
-    raise FileNotFoundError(
-        f"{folder} holds no tokenizer: it needs tokenizer.json, or vocab.json and "
-        "merges.txt"
-    )
+        more, path, merges_path = _more_tokens(folder, whole=True), whole, whole
+        vocab, merges, special, characters = _from_tokenizer_json(whole)
+    elif all(path.is_file() for path in two):
+        more, (path, merges_path) = _more_tokens(folder, whole=False), two
+        vocab, merges = _read_object(path), _numbered_merges(_read_text(merges_path))
+        special, characters = {}, False  # they do not say which are special
+    else:
+        raise FileNotFoundError(
+            f"{folder} holds no tokenizer: it needs tokenizer.json, or vocab.json and "
+            "merges.txt"
+        )
+    ids = _checked_ids(vocab | special, path)
+    pairs = _pairs(merges, ids, merges_path)
+    # What texts are made of: the characters, or the bytes and what is merged.
+    ordinary = {*_BYTES, *("".join(pair) for _, pair in merges)}
+    ordinary = vocab.keys() - special if characters else ordinary
+    _add(more, ids, special, ordinary)
+    for name in ids if path != whole else ():
+        # Another name in brackets has an id, but no text gets it.
+        if not (name in ordinary or name in special or _looks_special(name)):
+            raise ValueError(
+                f"{path} holds {name!r}, which no merge makes: is {merges_path.name} "
+                "whole, and of the same tokenizer?"
+            )
+    return _tokens(ids, special, path, characters), pairs, special, characters
 
 
-def _from_tokenizer_json(path, more):
-    data = _read_json(path)
+def _numbered_merges(text):
+    """(where it stands, two names) for each merge of a merges.txt."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    numbered = [(f"line {i}", line.split(" ")) for i, line in enumerate(lines, 1)]
+    if lines[0].startswith("#version"):
+        del numbered[0]
+    return [(place, pair) for place, pair in numbered if pair != [""]]
+
+
+def _from_tokenizer_json(path):
+    """Vocab, merges with their places, special tokens, and whether of characters."""
+    data = _read_object(path)
     try:
         model, added = data["model"], data.get("added_tokens") or []
-        vocabulary = dict(model["vocab"])
+        vocab = dict(model["vocab"])
         merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
         special = {token["content"]: token["id"] for token in added}
         reason = _unlike_gpt2(data)
@@ -143,13 +166,8 @@ def _from_tokenizer_json(path, more):
         ) from None
     if reason:
         raise ValueError(f"{path} is not a tokenizer like GPT-2's: {reason}")
-    characters = _only(data.get("pre_tokenizer")) is None
-    ids = _checked_ids(vocabulary | special, path)
-    places = [(f"merge {i + 1}", pair) for i, pair in enumerate(merges)]
-    ordinary = vocabulary.keys() - special if characters else _ordinary(merges)
-    _add(more, ids, special, ordinary)
-    tokens = _tokens(ids, special, path, characters)
-    return tokens, _pairs(places, ids, path), special, characters
+    numbered = [(f"merge {i}", pair) for i, pair in enumerate(merges, 1)]
+    return vocab, numbered, special, _only(data.get("pre_tokenizer")) is None
 
 
 def _unlike_gpt2(data):
@@ -206,35 +224,6 @@ def _adds_tokens(processor):
     return processor["type"] != "ByteLevel"
 
 
-def _from_two_files(vocabulary_path, merges_path, more):
-    """GPT-2's own two files, which do not say what is special: END, or what others say.
-
-    Another name in brackets has an id, but no text gets it.
-    """
-    ids = _checked_ids(_read_json(vocabulary_path), vocabulary_path)
-    lines = _read_text(merges_path).replace("\r\n", "\n").split("\n")
-    numbered = [(f"line {i + 1}", line.split(" ")) for i, line in enumerate(lines)]
-    if lines[0].startswith("#version"):
-        del numbered[0]
-    merges = [(place, pair) for place, pair in numbered if pair != [""]]
-    pairs = _pairs(merges, ids, merges_path)
-    ordinary = _ordinary(pair for _, pair in merges)
-    special = {}
-    _add(more, ids, special, ordinary)
-    for name in ids:
-        if not (name in ordinary or name in special or _looks_special(name)):
-            raise ValueError(
-                f"{vocabulary_path} holds {name!r}, which no merge makes: is "
-                f"{merges_path.name} whole, and of the same tokenizer?"
-            )
-    return _tokens(ids, special, vocabulary_path, False), pairs, special, False
-
-
-def _ordinary(merges):
-    """The names of the tokens that texts are made of: the bytes, and what is merged."""
-    return {*_BYTES, *("".join(pair) for pair in merges)}
-
-
 def _looks_special(name):
     return len(name) > 2 and name[0] + name[-1] in ("<>", "[]")
 
@@ -262,14 +251,10 @@ def _more_tokens(folder, whole):
         numbered = _numbered(by_id, more)
     if kind in _GPT2 or not whole:  # no other class reads the two files
         config = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END) | config
-    tokens = [
-        (named if key in older else path, None, token)
-        for key, values in _named_tokens(config | older)
-        for token in values
-    ]
-    tokens = [
-        (at, i, _described(token, at) | {"special": True}) for at, i, token in tokens
-    ]
+    tokens = []
+    for key, values in _named_tokens(config | older):
+        at = named if key in older else path
+        tokens += [(at, None, _described(v, at) | {"special": True}) for v in values]
     names = {token["content"] for *_, token in tokens}
     for *_, token in numbered:  # older files leave it to the names
         token.setdefault("special", token["content"] in names)
@@ -350,13 +335,13 @@ def _add(more, ids, special, ordinary):
         ids[name] = special[name] = right
 
 
-def _checked_ids(vocabulary, path):
-    """The vocabulary {name: id} sorted by id, which must run from 0 without a gap."""
-    if not isinstance(vocabulary, dict) or not vocabulary:
+def _checked_ids(vocab, path):
+    """The vocab {name: id} sorted by id, which must run from 0 without a gap."""
+    if not vocab:
         raise ValueError(f"{path} holds no vocabulary: it must be {{token: id}}")
-    if not all(type(i) is int for i in vocabulary.values()):
+    if not all(type(i) is int for i in vocab.values()):
         raise ValueError(f"{path}: every id must be a whole number")
-    ordered = sorted(vocabulary.items(), key=lambda item: item[1])
+    ordered = sorted(vocab.items(), key=lambda item: item[1])
     for i, (name, found) in enumerate(ordered):
         if found != i:
             raise ValueError(
@@ -394,18 +379,14 @@ def _pairs(merges, ids, path):
     return pairs
 
 
-def _read_json(path):
+def _read_object(path):
+    """The {name: value} of a JSON file, empty where there is no file."""
     try:
-        return json.loads(_read_text(path))
+        content = json.loads(_read_text(path)) if path.is_file() else {}
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path} is not whole JSON ({error}): fetch or save it again"
         ) from None
-
-
-def _read_object(path):
-    """The {name: value} of a JSON file, empty where there is no file."""
-    content = _read_json(path) if path.is_file() else {}
     if not isinstance(content, dict):
         raise ValueError(f"{path} must be a JSON object, {{name: value}}")
     return content

@@ -49,10 +49,10 @@ def train(options):
     tokenizer = _tokenizer(options.tokenizer, text)
     ids = [token_ids(tokenizer, part) for part in (text.train, text.validation)]
     config = Config(
-        vocabulary=tokenizer.vocab_size,
+        vocab_size=tokenizer.vocab_size,
         context=options.context,
-        layers=options.layers,
-        heads=options.heads,
+        num_layers=options.layers,
+        num_heads=options.heads,
         width=options.width,
         dropout=options.dropout,
     )
@@ -113,7 +113,7 @@ def _corpus(choice):
     """The name of a corpus, or the full path of a file of the user's."""
     from lmlab.data import corpora
 
-    named = (*corpora.EMBEDDED, *corpora.DOWNLOADED)
+    named = corpora.names()
     path = given(choice)
     if choice not in named and not path.exists():
         raise ValueError(

@@ -25,7 +25,6 @@ from lmlab.training.batches import check, counted, digest, in_order
 from lmlab.training.checkpoints import CheckpointError
 from lmlab.training.distributed import join
 from lmlab.training.updates import (
-    VOCAB_SIZE,
     Updates,
     fork_rng,
     measure,
@@ -229,7 +228,7 @@ class _Run:
         self.ranks, self.device = ranks, device
         self.step, self.history = 0, History()
         self.folder = None if folder is None else files.given(folder)
-        self.vocab_size = of_config(model, VOCAB_SIZE)
+        self.vocab_size = of_config(model, "vocab_size")
         self.updates = Updates(model, recipe, device, ranks)
         first = self.batch(0)
         self.validation = None

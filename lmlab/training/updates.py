@@ -136,7 +136,7 @@ def evaluate(model, data, *, context=None, batch_size=32, precision="float32"):
 @torch.no_grad()
 def measure(model, batches, autocast, device, ranks=ALONE):
     """The loss as in `evaluate`, of batches, each measured by one of the ranks."""
-    vocab_size = of_config(model, VOCAB_SIZE)
+    vocab_size = of_config(model, "vocab_size")
     nats, tokens = [0.0], 0
     with fork_rng(device), modes_kept(model):
         model.eval()
@@ -177,9 +177,6 @@ def modes_kept(model):
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-VOCAB_SIZE = "vocabulary"  # what a GPT's Config calls it
 
 
 def of_config(model, name):

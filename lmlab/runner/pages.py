@@ -1,4 +1,4 @@
-"""What a run leaves to read: one table as text, CSV and HTML, and a page per lesson.
+"""What a run leaves to read: one table for a terminal and as CSV, a page per lesson.
 
 The pages are self-contained: no script, no style sheet and no picture from
 elsewhere, and no folder or name of the machine that made them.
@@ -7,15 +7,13 @@ elsewhere, and no folder or name of the machine that made them.
 import base64
 import contextlib
 import csv
-import hashlib
 import html
 import io
-import json
 import os
-from collections import defaultdict
 from pathlib import Path
 
 from lmlab import files
+from lmlab.runner import terminal
 
 COLUMNS = {
     "lesson": "lesson",
@@ -25,68 +23,11 @@ COLUMNS = {
     "caught": "broken versions caught",
     "headline": "headline",
 }
+NUMBERS = [COLUMNS[name] for name in ("seconds", "claims", "caught")]
 UP = ("index.html", "all lessons of this run")
 
 
-def facts(notebook):
-    """What an executed notebook states: claims, broken versions, metrics, device."""
-    from lmlab import record
-
-    kinds = defaultdict(list)
-    for fact in record.read(notebook):
-        kinds[fact["kind"]].append(fact)
-    metrics = [
-        {key: fact[key] for key in ("name", "value", "headline", "digits")}
-        | {"band": fact.get("band")}
-        for fact in kinds["metric"]
-    ]
-    device = {
-        key: value
-        for fact in kinds["device"][:1]
-        for key, value in fact.items()
-        if key not in ("kind", "text", "cell")
-    }
-    return {
-        "claims": [fact["text"] for fact in kinds["claim"]],
-        "caught": sum(fact["caught"] for fact in kinds["catch"]),
-        "broken": sum(fact["of"] for fact in kinds["catch"]),
-        "metrics": metrics,
-        "device": device,
-    }
-
-
-def digest(notebook):
-    """A digest of the code and outputs: it tells whether a record is of this notebook.
-
-    What Jupyter changes by saving, without running anything, does not count.
-    """
-    cells = [
-        [cell["source"], cell["outputs"]]
-        for cell in notebook["cells"]
-        if cell["cell_type"] == "code"
-    ]
-    text = json.dumps(cells, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def cells(notebook):
-    """Seconds of each code cell that ran: number in In [ ], first line, seconds."""
-    timed = []
-    for cell in notebook["cells"]:
-        seconds = cell["metadata"].get("papermill", {}).get("duration")
-        if cell["cell_type"] == "code" and cell.get("execution_count") and seconds:
-            line = next((x for x in cell["source"].splitlines() if x.strip()), "")
-            timed.append(
-                {
-                    "cell": cell["execution_count"],
-                    "line": line.strip(),
-                    "seconds": round(seconds, 3),
-                }
-            )
-    return timed
-
-
-def headline(result):
+def _headline(result):
     """The lesson's headline metric as text, or nothing."""
     for metric in result["metrics"]:
         if metric["headline"]:
@@ -103,27 +44,21 @@ def row(result):
         "seconds": f"{result['seconds']:.1f}" if ran else "",
         "claims": str(len(result["claims"])) if ran else "",
         "caught": f"{result['caught']} of {result['broken']}" if ran else "",
-        "headline": headline(result),
+        "headline": _headline(result),
     }
 
 
 def table(results):
     """The summary for a terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(*COLUMNS.values(), header_style="bold")
-    for name, column in zip(COLUMNS, shown.columns):
-        column.justify = "right" if name in ("seconds", "claims", "caught") else "left"
-        column.no_wrap = name in ("lesson", "status")
-        column.max_width = 15 if name == "caught" else None
-    for result in results:
-        values = row(result)
-        good = values["status"] == "ok"
-        values["status"] = ("✓ " if good else "✗ ") + values["status"]
-        style = "" if good else "red"
-        shown.add_row(*(Text(value, style=style) for value in values.values()))
-    return shown
+    shown = []
+    for values in map(row, results):
+        mark = "✓" if values["status"] == "ok" else "✗"
+        shown.append((values | {"status": f"{mark} {values['status']}"}).values())
+    found = terminal.table(COLUMNS.values(), shown, right=NUMBERS)
+    for column in found.columns[:2]:
+        column.no_wrap = True
+    found.columns[4].max_width = 15
+    return found
 
 
 def summary_csv(results):

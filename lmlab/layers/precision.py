@@ -1,0 +1,8 @@
+"""The dtype to compute in, when numbers are kept in a smaller one."""
+
+import torch
+
+
+def wider(dtype):
+    """The dtype to sum in: float32, or float64 where that came."""
+    return torch.promote_types(dtype, torch.float32)
