@@ -12,11 +12,12 @@
 
 Places are in inches from the lower left corner, so that a text's size beside a box's
 is what a reader will see. Nothing is told by colour alone: each kind of box has an
-outline of its own, too. `show` refuses a drawing in which things lie on one another.
+outline of its own, too. `show` warns of things that lie on one another.
 """
 
 import itertools
 import textwrap
+import warnings
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -37,8 +38,7 @@ TOUCH = 0.02  # inches: things that overlap by less do not look so
 SIDES = ("left", "right", "above", "below")
 
 
-# How a kind of box looks: its fill, its outline and the outline's dashes. The fills are
-# tints of the palette of the figures; the outlines carry the full colours.
+# How a kind of box looks: tints of the palette of the figures, and its full colours.
 Kind = namedtuple("Kind", "fill line dashes", defaults="-")
 KINDS = {
     "data": Kind("#FFFFFF", "#000000"),
@@ -99,8 +99,7 @@ class Schematic:
         self.ax.set(xlim=(0, width), ylim=(0, height))
         self.ax.set_axis_off()
         self.arrows = []
-        # What `problems` looks at: frames, texts with the box they stand in, and the
-        # points of arrows with the things that these may touch.
+        # For `problems`: frames, texts with their box, and ways with what these may touch.
         self._boxes, self._groups, self._texts, self._paths = [], [], {}, []
 
     def box(self, text, x, y, *, kind="step", width=None, height=None, corner=0.06):
@@ -288,46 +287,47 @@ class Schematic:
     def show(self, name, alt):
         """Keep and show the drawing under a name, as `figures.show` does.
 
-        alt: what it shows, for those who cannot see it: the parts in their order, what
-        travels between them, and what the groups mean.
-        Raises ValueError for what `problems` finds, and as `figures.show` does.
+        alt: what it shows, in words: the parts in their order, what travels between.
+        Warns of what `problems` finds; raises as `figures.show` does.
         """
         if found := self.problems():
-            raise ValueError(f"schematic {name!r}: {'; '.join(found)}")
+            warnings.warn(f"schematic {name!r}: {'; '.join(found)}", stacklevel=2)
         figures.show(self.fig, name, alt)
 
     def problems(self):
         """What a reader could not read: a list of sentences, empty for a good drawing.
 
-        Texts on one another, on a box or too large for their own; outlines that cross;
-        arrows through the texts or boxes of others; what leaves the page.
+        Texts on one another or too large for their box; outlines that cross; arrows
+        through others' boxes, or texts without a background; what leaves the page.
         """
         page = Bbox([(0, 0), (self.ax.get_xlim()[1], self.ax.get_ylim()[1])])
-        texts = [(t, own, self._extent(t)) for t, own in self._texts.items()]
+        texts = [
+            (t, own, self._extent(t)) for t, own in self._texts.items() if t.get_text()
+        ]
         labels = [each for each in texts if each[1] is None]
         boxes = [(frame, None, _extent(frame)) for frame in self._boxes]
-        groups = [(frame, None, _extent(frame)) for frame in self._groups]
+        frames = [*((frame, None, _extent(frame)) for frame in self._groups), *boxes]
         found = [
             f"{_name(thing)!r} leaves {'its box' if own else 'the page'}"
-            for thing, own, extent in (*texts, *boxes, *groups)
+            for thing, own, extent in (*texts, *frames)
             if not _within(extent, _extent(own) if own else page)
         ]
-        alone = [*labels, *boxes]  # what nothing may lie on, groups are for that
         found += [
             f"{_name(one)!r} lies on {_name(other)!r}"
-            for (one, _, a), (other, _, b) in itertools.combinations(alone, 2)
+            for (one, _, a), (other, _, b) in itertools.combinations(texts, 2)
             if _overlap(a, b)
         ]
+        pairs = [*itertools.combinations(frames, 2), *itertools.product(labels, boxes)]
         found += [
             f"the outlines of {_name(one)!r} and {_name(other)!r} cross"
-            for i, (one, _, a) in enumerate(groups)
-            for other, _, b in (*groups[:i], *boxes)
+            for (one, _, a), (other, _, b) in pairs
             if _overlap(a, b) and not _within(a, b) and not _within(b, a)
         ]
+        plain = [each for each in labels if each[0].get_bbox_patch() is None]
         found += [
             f"an arrow from {_name(ends[0])!r} goes through {_name(thing)!r}"
             for points, ends in self._paths
-            for thing, _, extent in alone
+            for thing, _, extent in (*plain, *boxes)
             if thing not in ends
             and Path(points).intersects_bbox(extent.padded(-TOUCH), filled=False)
         ]
