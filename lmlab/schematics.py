@@ -99,7 +99,7 @@ class Schematic:
         self.ax.set(xlim=(0, width), ylim=(0, height))
         self.ax.set_axis_off()
         self.arrows = []
-        # For `problems`: frames, texts with their box, and ways with what these may touch.
+        # For `problems`: frames, texts with their box, ways with what they may touch.
         self._boxes, self._groups, self._texts, self._paths = [], [], {}, []
 
     def box(self, text, x, y, *, kind="step", width=None, height=None, corner=0.06):
