@@ -9,7 +9,7 @@ say; libraries with older tables see a newly assigned letter as a sign.
 """
 
 import codecs
-from itertools import groupby
+from itertools import chain, groupby
 
 import regex
 
@@ -81,9 +81,10 @@ def _found(pieces, names):
     """Yield (name, name) for each name in the text and (None, text) for the rest."""
     pattern = regex.compile("|".join(map(regex.escape, names)))
     look_ahead, held = len(names[0]) - 1, ""
-    for piece in pieces:
-        text, at = held + piece, 0
-        last = len(text) - look_ahead  # what begins from here on may be a longer name
+    for piece in chain(pieces, [None]):  # the end
+        text, at = held + (piece or ""), 0
+        # What begins from here on may be a longer name, if there is more to come.
+        last = len(text) - (0 if piece is None else look_ahead)
         for match in pattern.finditer(text):
             if match.start() >= last:
                 break
@@ -94,12 +95,6 @@ def _found(pieces, names):
         if last > at:
             yield None, text[at:last]
         held = text[max(at, last, 0) :]
-    at = 0
-    for match in pattern.finditer(held):
-        yield None, held[at : match.start()]
-        yield match[0], match[0]
-        at = match.end()
-    yield None, held[at:]
 
 
 def _settled(text):
