@@ -18,6 +18,7 @@ help:
 	@echo "make lab        JupyterLab on the lessons"
 	@echo "make notebooks  re-execute the committed notebooks in place"
 	@echo "make bench      the benchmarks: speed against the peers, as ratios"
+	@echo "make gpu        with an NVIDIA GPU, eight minutes: its tests, speeds and lesson times"
 	@echo "KERNELS=reduced (or avx2), with run or test: compute as another processor would"
 
 run: setup

@@ -14,6 +14,7 @@ lesson failed, or there is no such device.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -186,8 +187,11 @@ def limited(command, seconds):
         try:
             process.communicate(timeout=GRACE)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=GRACE)  # a kernel may hold its pipes
         raise LeftOutError(f"not done after {seconds:.0f} s") from None
     return process.returncode, out, err
 
@@ -227,9 +231,9 @@ def lessons(args, device, seconds):
     return {run["lesson"]: (run["status"], run["seconds"]) for run in runs}
 
 
-def measured(args):
-    """{part: what it gave, or why it was left out}, as long as there is time."""
-    device, ended = args.device, time.monotonic() + args.budget
+def measured(args, ended):
+    """{part: what it gave, or why it was left out}, until the clock shows `ended`."""
+    device = args.device
     parts = {  # the most seconds, and what to do; what matters less comes later
         "tests": (120, partial(tests, args)),
         **{
@@ -331,10 +335,11 @@ def main():
         print(json.dumps(CHILDREN[args.part](args)))
         return
 
+    ended = time.monotonic() + args.budget
     machine = child("about", args, 60)
     if machine["why"]:
         raise SystemExit(machine["why"])
-    found = measured(args)
+    found = measured(args, ended)
     text = page(found, machine, args)
     publish(args.out, text)
     print(text)

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 
+from lmlab.arguments import number
 from lmlab.files import given
 
 KEY = "lmlab"
@@ -47,14 +48,12 @@ def metric(name, value, *, headline=False, digits=4, band=None):
     band: two runs that differ only in their seed are nearly always this close, or
     closer: 2√2 standard deviations over seeds. `lmlab compare` judges by it.
     Only the rounded value is shown; the record keeps it in full, nan and infinities
-    as text, since JSON has no such numbers. Raises ValueError unless band is a finite
-    number ≥ 0.
+    as text, since JSON has no such numbers. Raises TypeError or ValueError unless band
+    is a finite number ≥ 0.
     """
     value = float(value)
     if band is not None:
-        band = float(band)
-        if not 0 <= band < math.inf:
-            raise ValueError(f"metric({name!r}) needs a finite band ≥ 0, got {band}")
+        band = number(f"metric({name!r}): band", band, "[0, inf)")
     emit(
         f"• {name} {value:.{digits}f}",
         "metric",
@@ -135,8 +134,8 @@ def curves(folder, step=0):
     folder = given(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # A name that sorts after those that are there: so TensorBoard reads them.
-    number = len(list(folder.glob("events.out.tfevents.*")))
-    name = f"events.out.tfevents.{int(time.time()):010d}.{number:04d}.lmlab"
+    there = len(list(folder.glob("events.out.tfevents.*")))
+    name = f"events.out.tfevents.{int(time.time()):010d}.{there:04d}.lmlab"
     events = Events((folder / name).open("xb"))
     if step:
         started = SessionLog(status=SessionLog.START)

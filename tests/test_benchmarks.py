@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -309,9 +310,9 @@ def test_gpu_runs_on_a_cpu_at_toy_size(tmp_path):
 
 def test_gpu_says_what_it_left_out(gpu, capsys):
     class Arguments:
-        device, tiny, lessons, budget, tests = "cuda", True, ["01"], 0, []
+        device, tiny, lessons, tests = "cuda", True, ["01"], []
 
-    found = gpu.measured(Arguments)
+    found = gpu.measured(Arguments, time.monotonic())
     text = gpu.page(found, {"name": "NVIDIA H200", "torch": "2"}, Arguments)
     assert text.count("left out: no time was left") == 1 + 2 + 2 + 2
     assert gpu.failed(found) == []

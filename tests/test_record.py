@@ -25,8 +25,10 @@ def test_a_band_is_kept_and_a_senseless_one_refused(capsys):
     shown = run("from lmlab import record\nrecord.metric('loss', 0.5, band=0.25)")
     assert record.read(shown)[0]["band"] == 0.25
     for senseless in (-0.1, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match=r"'loss'\) needs a finite band"):
+        with pytest.raises(ValueError, match=r"'loss'\): band must be a number in"):
             record.metric("loss", 0.5, band=senseless)
+    with pytest.raises(TypeError, match="band must be a number"):
+        record.metric("loss", 0.5, band="0.25")
 
 
 def test_facts_are_read_back_from_an_executed_notebook(tmp_path):

@@ -118,6 +118,168 @@ def test_a_large_layer_shows_some_units_and_a_small_one_all(page):
     assert page.arrows == [("784 pixels", "W (784, 3)", "3 units")]
 
 
+def test_the_circles_stand_within_their_column_and_the_title_above(page):
+    layer = page.units(10, 1, 2, shown=10, height=2.5, title="10 classes")
+    circles = [x for x in page.ax.patches if x.get_facecolor()[:3] != (1, 1, 1)]
+    assert min(x.center[1] - x.radius for x in circles) == pytest.approx(0.75)
+    assert max(x.center[1] + x.radius for x in circles) == pytest.approx(3.25)
+    (title,) = [x for x in page.ax.texts if x.get_text() == "10 classes"]
+    assert title.get_position()[1] > layer.top[1] == 3.25
+    assert page.units(1, 3, 2).places == (2,)
+    with pytest.raises(TypeError, match="count must be a whole number from 1"):
+        page.units(2.5, 1, 1)
+
+
+def test_a_residual_path_goes_around_what_lies_between(page):
+    x, high, plus = page.box("x", 1, 2), page.box("a\nb\nc", 3, 2), page.box("+", 5, 2)
+    way = page.arrow(x, plus, "(B, T, C)", around="above")
+    (points,) = lines(page)
+    assert points[0] == x.top
+    assert [place[0] for place in points] == [1, 1, 5]
+    assert points[1][1] == points[2][1] == pytest.approx(high.top[1] + 0.25)
+    (head,) = [each for each in page.ax.texts if each.get_text() == ""]
+    assert head.xy == plus.top
+    assert inside(way, page.group([x, high, plus, way]))
+    assert page.problems() == []
+    with pytest.raises(ValueError, match="give one of them"):
+        page.arrow(x, plus, around="below", through=[(3, 1)])
+    with pytest.raises(ValueError, match="around must be one of left, right"):
+        page.arrow(x, plus, around="over")
+
+
+@pytest.mark.parametrize(
+    ("side", "axis", "place"), [("below", 1, 0.5), ("left", 0, 0.5), ("right", 0, 3.5)]
+)
+def test_a_path_goes_around_on_each_side(page, side, axis, place):
+    ends = ((1, 2), (3, 2)) if side == "below" else ((2, 1), (2, 3))
+    page.box("wide", 2, 2, width=2.5, height=2.5)
+    page.arrow(*ends, around=side)
+    (points,) = lines(page)
+    assert points[1][axis] == points[2][axis] == pytest.approx(place)
+
+
+def test_a_shape_stands_on_a_long_line_and_next_to_a_short_one(page):
+    a, far, near = page.box("a", 1, 1), page.box("far", 3, 1), page.box("near", 1, 1.6)
+    page.arrow(a, far, "(B, T, C)")
+    page.arrow(a, near, "(B, T, C)")
+    left, right = page.box("le\nft", 1, 3), page.box("right", 1.8, 3)
+    page.arrow(left, right, "(B, T, C)")
+    on, beside, above = [x for x in page.ax.texts if x.get_text() == "(B, T, C)"]
+    assert on.get_position()[1] == 1
+    assert beside.get_ha() == "left"
+    assert beside.get_position()[0] > 1
+    assert above.get_position()[1] > left.top[1]  # not between them: it is wider
+    assert page.problems() == []
+
+
+def test_a_grid_is_of_equal_cells_side_by_side(page):
+    tokens = page.grid([["the", "cat", "sat"], ["a", "", "b"]], 3, 2, title="tokens")
+    (first, second, third), (below, _, _) = tokens.cells
+    assert first.right == pytest.approx(second.left)
+    assert first.bottom == pytest.approx(below.top)
+    assert {cell.width for row in tokens.cells for cell in row} == {first.width}
+    assert tokens.left[0] == pytest.approx(first.left[0])
+    assert tokens.right[0] == pytest.approx(third.right[0])
+    assert (tokens.x, tokens.y, tokens.name) == (3, 2, "tokens")
+    page.arrow((1, 2), tokens)
+    page.arrow(third, (5, 3))
+    assert page.problems() == []
+    kinds = page.grid([["1", ""]], 3, 1, kind=[["weights", "data"]], width=0.3)
+    assert kinds.width == pytest.approx(0.6)
+    with pytest.raises(ValueError, match="kind must be one of"):
+        page.grid([["1"]], 3, 3, kind="token")
+
+
+def test_a_caption_is_broken_to_fit_the_page(page):
+    short = page.caption("A short one.")
+    assert short.get_text() == "A short one."
+    short.remove()
+    long = page.caption("It says what the picture shows, in words. " * 4)
+    assert long.get_text().count("\n") == 1
+    extent = long.get_window_extent()
+    assert extent.x0 > 0 < extent.y0
+    assert extent.x1 / page.fig.dpi < 6
+
+
+def test_a_groups_title_may_stand_outside(page):
+    a = page.box("a", 3, 2)
+    for side in ("left", "right"):
+        group = page.group([a], "× 6", beside=side)
+        assert group.height == pytest.approx(a.height + 2 * schematics.ROOM)
+    titles = [x.get_position()[0] for x in page.ax.texts if x.get_text() == "× 6"]
+    assert titles[0] < group.left[0] < group.right[0] < titles[1]
+
+
+def label_on_label(page):
+    page.text("one label", 2, 2)
+    page.text("another", 2.2, 2.05)
+
+
+def label_on_box(page):
+    page.box("a box", 2, 2)
+    page.text("a label", 2.4, 2.15)
+
+
+def box_on_box(page):
+    page.box("a box", 2, 2)
+    page.box("another", 2.2, 2.1)
+
+
+def group_across_a_box(page):
+    page.group([page.box("a", 2, 2)], "few")
+    page.box("wide", 2.5, 2, width=0.7)
+
+
+def arrow_through_a_box(page):
+    page.box("between", 2, 2)
+    page.arrow(page.box("a", 1, 2), page.box("b", 3, 2))
+
+
+def arrow_through_a_title(page):
+    a = page.box("a", 2, 2)
+    page.group([a], "a title")
+    page.arrow(a, (2, 3))
+
+
+def off_the_page(page):
+    page.box("outside", 5.9, 2)
+
+
+def too_wide_for_its_box(page):
+    page.box("a long text", 2, 2, width=0.5)
+
+
+@pytest.mark.parametrize(
+    ("draw", "said"),
+    [
+        (label_on_label, ["'one label' lies on 'another'"]),
+        (label_on_box, ["the outlines of 'a label' and 'a box' cross"]),
+        (box_on_box, ["the outlines of 'a box' and 'another' cross"]),
+        (group_across_a_box, ["the outlines of 'few' and 'wide' cross"]),
+        (arrow_through_a_box, ["an arrow from 'a' goes through 'between'"]),
+        (arrow_through_a_title, ["an arrow from 'a' goes through 'a title'"]),
+        (off_the_page, ["'outside' leaves the page"]),
+        (too_wide_for_its_box, ["'a long text' leaves its box"]),
+    ],
+)
+def test_what_could_not_be_read_is_found(page, draw, said):
+    draw(page)
+    found = page.problems()
+    assert [each for each in found if each in said] == said
+    with pytest.warns(UserWarning, match="schematic '00-a': "):
+        page.show("00-a", "a drawing that cannot be read")
+
+
+def test_what_is_meant_is_no_problem(page):
+    a, b = page.box("", 1, 2, width=1, height=1), page.box("b", 4, 2)
+    page.text("in a box", 1, 2)
+    page.arrow(a, b)
+    page.text("w", 2.5, 2, bbox={"facecolor": "white"})  # on an arrow, as its label
+    page.text("", 4, 2)
+    page.arrow(a, b, "(B, T)", beside="above")
+    assert page.problems() == []
+
+
 def test_showing_needs_words_and_the_same_drawing_gives_the_same_file(
     tmp_path, monkeypatch
 ):

@@ -25,12 +25,12 @@ class Linear(nn.Linear):
 def linear(x, weight, bias=None):
     """x (..., in), weight (out, in), bias (out,) → (..., out); as F.linear."""
     if (
-        x.numel() < FEW * x.shape[-1]
+        torch.compiler.is_compiling()  # first: it cannot trace what looks at the CPU
+        or x.numel() < FEW * x.shape[-1]
         or not _mkl_is_slow()
         or x.device.type != "cpu"
         or {x.dtype, weight.dtype} != {torch.float32}
         or torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # they know F.linear better
     ):
         return F.linear(x, weight, bias)
