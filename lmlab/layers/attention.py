@@ -188,7 +188,17 @@ class MultiHeadAttention(nn.Module):
         own = memory is None
         self._check(x, memory, positions, memory_positions)
         if cache is not None and not own:
-            self._check_piece(positions, causal)
+            # Where a piece of x stands is not known; causal and rotary would guess.
+            if causal:
+                raise ValueError(
+                    "causal, with memory and a cache: x may be a piece, and not its "
+                    "end, where that of memory is taken to be; pass rows of a mask"
+                )
+            if self.rotary and positions is None:
+                raise ValueError(
+                    "positions: where x stands, with memory and a cache, is not known; "
+                    "pass (T,)"
+                )
         T, used = x.shape[-2], 0 if cache is None else cache.used
         S = used + T if own else memory.shape[-2]
         q, k, v = self.project(x, memory, read=own or not used)
@@ -199,7 +209,7 @@ class MultiHeadAttention(nn.Module):
                 there = here if own else memory_positions
                 k = rotary(k, there, self.rotary_base)
         if k is None:
-            k, v = cache.keys, cache.values
+            k, v = cache.both()
         elif cache is not None:
             k, v = cache.extend(k, v)
         if self.num_kv_heads != self.num_heads:
@@ -254,18 +264,6 @@ class MultiHeadAttention(nn.Module):
         if memory is None and memory_positions is not None:
             raise ValueError(
                 "memory_positions: there is no memory, x attends to itself"
-            )
-
-    def _check_piece(self, positions, causal):
-        if causal:
-            raise ValueError(
-                "causal: a piece of x, with memory and a cache, may not be its end, "
-                "with which the end of memory is aligned; pass these rows of a mask"
-            )
-        if self.rotary and positions is None:
-            raise ValueError(
-                "positions: where a piece of x stands, with memory and a cache, is not "
-                "known; pass the positions (T,)"
             )
 
     @classmethod

@@ -15,6 +15,7 @@ from lmlab.layers.attention import MultiHeadAttention, sinusoidal_positions
 from lmlab.layers.blocks import ACTIVATIONS, Block
 from lmlab.layers.caches import DecoderCache
 from lmlab.layers.linear import Linear
+from lmlab.layers.shapes import check_ids
 
 
 class EncoderDecoder(nn.Module):
@@ -223,25 +224,11 @@ class Transformer(nn.Module):
         return self.dropout(table(ids) * self.width**0.5 + positions)
 
     def _checked(self, name, ids, start=0):
-        if not isinstance(ids, torch.Tensor) or ids.dtype != torch.int64:
-            got = getattr(ids, "dtype", type(ids).__name__)
-            raise TypeError(f"{name} must be an int64 tensor, got {got}")
-        if ids.ndim != 2 or ids.shape[1] == 0:
-            length = "S" if name == "source" else "T"
-            raise ValueError(f"{name} must be (B, {length}), got {tuple(ids.shape)}")
+        check_ids(name, ids, self.vocab_size, "S" if name == "source" else "T")
         if start + ids.shape[1] > len(self.positions):
             after = f" after {start}" if start else ""
             raise ValueError(
                 f"{name} must be no longer than max_length={len(self.positions)}, "
                 f"got {tuple(ids.shape)}{after}"
-            )
-        # On a GPU the look would make every step wait; there torch itself complains.
-        if (
-            ids.device.type == "cpu"
-            and not 0 <= ids.min() <= ids.max() < self.vocab_size
-        ):
-            wrong = ids.max() if ids.max() >= self.vocab_size else ids.min()
-            raise ValueError(
-                f"{name} must hold ids from 0 to {self.vocab_size - 1}, got {wrong}"
             )
         return ids
