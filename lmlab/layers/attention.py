@@ -4,6 +4,8 @@ Shapes: q (..., T, D), k (..., S, D), v (..., S, E); a mask is bool and True whe
 query may attend to a key. A query that may attend to nothing gets zeros, and no NaN.
 """
 
+import re
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -281,13 +283,18 @@ class MultiHeadAttention(nn.Module):
         ours = cls(
             theirs.embed_dim, theirs.num_heads, bias=bias, dropout=theirs.dropout
         ).to(theirs.in_proj_weight)  # device and dtype
-        with torch.no_grad():
-            ours.qkv.weight.copy_(theirs.in_proj_weight)
-            ours.output.weight.copy_(theirs.out_proj.weight)
-            if bias:
-                ours.qkv.bias.copy_(theirs.in_proj_bias)
-                ours.output.bias.copy_(theirs.out_proj.bias)
+        ours.load_state_dict(renamed(theirs.state_dict(), FROM_TORCH))
         return ours.train(theirs.training)
+
+
+FROM_TORCH = {"in_proj_": "qkv.", "out_proj": "output"}  # names of weights
+
+
+def renamed(state, names):
+    """A state_dict in which each pattern of names, {theirs: ours}, is replaced."""
+    for its, ours in names.items():
+        state = {re.sub(its, ours, name): tensor for name, tensor in state.items()}
+    return state
 
 
 def _allowed(mask, shape, causal, device):
