@@ -39,7 +39,8 @@ def test_a_text_becomes_a_model_that_loads(text, tmp_path, capsys):
     model, tokenizer = pretrained.load(folder / "model")
     assert tokenizer.decode(tokenizer.encode("lazy fox")) == "lazy fox"
     saved, _ = checkpoints.read(checkpoints.found(folder)[-1])
-    assert torch.equal(saved["model.blocks.0.mlp.up.weight"], model.blocks[0].up.weight)
+    name = "blocks.0.mlp.up.weight"
+    assert torch.equal(saved[f"model.{name}"], model.get_parameter(name))
     validation = tokenizer.encode(text.read_text()[1620:])
     loss = evaluate(model, validation)
     assert f"lowest validation loss {loss:.4f} nats per token, at step 6" in said
