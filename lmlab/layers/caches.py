@@ -62,8 +62,13 @@ class DecoderCache:
 
     @property
     def used(self):
-        """How many positions of its own it holds."""
+        """How many positions of its own it holds; may be set back, to forget some."""
         return self.layers[0][0].used if self.layers else 0
+
+    @used.setter
+    def used(self, count):
+        for own, _ in self.layers:
+            own.used = whole("used", count, 0, own.used)
 
     def pick(self, rows):
         """Keep these rows, in this order (LongTensor): hypotheses fork and end."""
