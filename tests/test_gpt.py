@@ -118,6 +118,19 @@ def test_a_cache_changes_nothing(steps):
     torch.testing.assert_close(torch.cat(parts, 1), model(ids), atol=1e-5, rtol=0)
 
 
+def test_a_cache_forgets_what_came_last():
+    model, ids = model_of(), ids_of()
+    cache = Cache(model, 3)
+    with torch.no_grad():
+        model(ids[:, :10], cache)
+        model(ids[:, 3:8], cache)
+        cache.used = 10
+        logits = model(ids[:, 10:], cache)
+        torch.testing.assert_close(logits, model(ids)[:, 10:], atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="used must be a whole number from 0 to 17"):
+        cache.used = 18
+
+
 @pytest.mark.parametrize("steps", [[17], [12, 1, 4]])
 def test_padding_at_the_left_changes_nothing(steps):
     model, ids = model_of(), ids_of()

@@ -260,7 +260,7 @@ def test_the_gpu_agrees_with_the_cpu(norm):
         (
             lambda: small()(torch.zeros(2, 3), torch.ones(2, 3).long()),
             TypeError,
-            "source must be an int64 tensor, got torch.float32",
+            "source must be int64 or int32, got torch.float32",
         ),
         (
             lambda: small()(torch.ones(2, 3).long(), torch.ones(3).long()),
@@ -275,7 +275,7 @@ def test_the_gpu_agrees_with_the_cpu(norm):
         (
             lambda: small()(torch.tensor([[3, 11]]), torch.tensor([[1]])),
             ValueError,
-            "source must hold ids from 0 to 10, got 11",
+            "source must lie in 0 … 10, the model's vocabulary; got 11",
         ),
         (
             lambda: small()(torch.ones(2, 5).long(), torch.ones(3, 4).long()),

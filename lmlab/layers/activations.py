@@ -33,17 +33,15 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx, x):
         x = x.contiguous()
         y, slope = torch.empty_like(x), torch.empty_like(x)
-        half = wider(x.dtype) != x.dtype
-        rows = 5 if half else 2
-        scratch = x.new_empty(rows, min(PIECE, x.numel()), dtype=wider(x.dtype))
+        scratch = x.new_empty(4, min(PIECE, x.numel()), dtype=wider(x.dtype))
         for x_, y_, slope_ in zip(*(z.view(-1).split(PIECE) for z in (x, y, slope))):
-            s, bend, *wide = scratch[:, : len(x_)]
-            if half:  # by way of float32
-                _value_and_slope(wide[0].copy_(x_), *wide[1:], s, bend)
-                y_.copy_(wide[1])
-                slope_.copy_(wide[2])
-            else:
+            s, bend, *made = scratch[:, : len(x_)]
+            if scratch.dtype == x.dtype:
                 _value_and_slope(x_, y_, slope_, s, bend)
+            else:  # by way of float32
+                _value_and_slope(x_.to(s), *made, s, bend)
+                y_.copy_(made[0])
+                slope_.copy_(made[1])
         ctx.save_for_backward(slope)
         return y
 

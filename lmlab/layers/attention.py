@@ -4,6 +4,8 @@ Shapes: q (..., T, D), k (..., S, D), v (..., S, E); a mask is bool and True whe
 query may attend to a key. A query that may attend to nothing gets zeros, and no NaN.
 """
 
+import re
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -188,7 +190,17 @@ class MultiHeadAttention(nn.Module):
         own = memory is None
         self._check(x, memory, positions, memory_positions)
         if cache is not None and not own:
-            self._check_piece(positions, causal)
+            # Where a piece of x stands is not known; causal and rotary would guess.
+            if causal:
+                raise ValueError(
+                    "causal, with memory and a cache: x may be a piece, and not its "
+                    "end, where that of memory is taken to be; pass rows of a mask"
+                )
+            if self.rotary and positions is None:
+                raise ValueError(
+                    "positions: where x stands, with memory and a cache, is not known; "
+                    "pass (T,)"
+                )
         T, used = x.shape[-2], 0 if cache is None else cache.used
         S = used + T if own else memory.shape[-2]
         q, k, v = self.project(x, memory, read=own or not used)
@@ -199,7 +211,7 @@ class MultiHeadAttention(nn.Module):
                 there = here if own else memory_positions
                 k = rotary(k, there, self.rotary_base)
         if k is None:
-            k, v = cache.keys, cache.values
+            k, v = cache.both()
         elif cache is not None:
             k, v = cache.extend(k, v)
         if self.num_kv_heads != self.num_heads:
@@ -256,18 +268,6 @@ class MultiHeadAttention(nn.Module):
                 "memory_positions: there is no memory, x attends to itself"
             )
 
-    def _check_piece(self, positions, causal):
-        if causal:
-            raise ValueError(
-                "causal: a piece of x, with memory and a cache, may not be its end, "
-                "with which the end of memory is aligned; pass these rows of a mask"
-            )
-        if self.rotary and positions is None:
-            raise ValueError(
-                "positions: where a piece of x stands, with memory and a cache, is not "
-                "known; pass the positions (T,)"
-            )
-
     @classmethod
     def from_torch(cls, theirs):
         """The same attention as an nn.MultiheadAttention: a copy of its weights.
@@ -283,13 +283,18 @@ class MultiHeadAttention(nn.Module):
         ours = cls(
             theirs.embed_dim, theirs.num_heads, bias=bias, dropout=theirs.dropout
         ).to(theirs.in_proj_weight)  # device and dtype
-        with torch.no_grad():
-            ours.qkv.weight.copy_(theirs.in_proj_weight)
-            ours.output.weight.copy_(theirs.out_proj.weight)
-            if bias:
-                ours.qkv.bias.copy_(theirs.in_proj_bias)
-                ours.output.bias.copy_(theirs.out_proj.bias)
+        ours.load_state_dict(renamed(theirs.state_dict(), FROM_TORCH))
         return ours.train(theirs.training)
+
+
+FROM_TORCH = {"in_proj_": "qkv.", "out_proj": "output"}  # names of weights
+
+
+def renamed(state, names):
+    """A state_dict in which each pattern of names, {theirs: ours}, is replaced."""
+    for its, ours in names.items():
+        state = {re.sub(its, ours, name): tensor for name, tensor in state.items()}
+    return state
 
 
 def _allowed(mask, shape, causal, device):

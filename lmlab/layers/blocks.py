@@ -45,8 +45,9 @@ class Block(nn.Module):
     norm="pre" (Xiong et al. 2020), norm(x + f(x)) with "post" (as in 2017). hidden:
     units of the feed-forward. norm_class: makes a norm from a width, as nn.LayerNorm
     and nn.RMSNorm do. dropout acts on what a sublayer adds to the stream,
-    attention_dropout on the self-attention's weights. rotary, rotary_base,
-    num_kv_heads: of the self-attention; see MultiHeadAttention. gated: see FeedForward.
+    attention_dropout on the self-attention's weights. activation, gated: see
+    FeedForward; attention: num_kv_heads, rotary and what else the self-attention's
+    MultiHeadAttention takes.
     """
 
     def __init__(
@@ -63,21 +64,13 @@ class Block(nn.Module):
         bias=True,
         dropout=0.0,
         attention_dropout=0.0,
-        num_kv_heads=None,
-        rotary=False,
-        rotary_base=10000.0,
+        **attention,
     ):
         super().__init__()
         self.pre = one_of("norm", norm, NORMS) == "pre"
         self.attention_norm = norm_class(width)
         self.attention = MultiHeadAttention(
-            width,
-            num_heads,
-            num_kv_heads,
-            bias=bias,
-            dropout=attention_dropout,
-            rotary=rotary,
-            rotary_base=rotary_base,
+            width, num_heads, bias=bias, dropout=attention_dropout, **attention
         )
         self.cross_norm = norm_class(width) if cross else None
         self.cross = MultiHeadAttention(width, num_heads, bias=bias) if cross else None

@@ -18,26 +18,17 @@ class KeysValues:
     """
 
     def __init__(self, keys=None, values=None):
-        self._kept, self.used = (keys, values), 0
+        self._kept, self.used = (keys, values), 0  # positions
 
-    @property
-    def keys(self):
-        """Those of the S = `used` positions; None before the first."""
-        return self._filled(0)
-
-    @property
-    def values(self):
-        """As keys."""
-        return self._filled(1)
-
-    def _filled(self, i):
-        return self._kept[i].narrow(-2, 0, self.used) if self.used else None
+    def both(self):
+        """All keys and all values; None, None before the first."""
+        return [x.narrow(-2, 0, self.used) if self.used else None for x in self._kept]
 
     def extend(self, keys, values):
         """Add those of more positions; returns all keys and all values."""
         self._kept = tuple(map(self._longer, self._kept, (keys, values)))
         self.used += keys.shape[-2]
-        return self.keys, self.values
+        return self.both()
 
     def _longer(self, kept, new):
         used, end = self.used, self.used + new.shape[-2]
@@ -71,8 +62,13 @@ class DecoderCache:
 
     @property
     def used(self):
-        """How many positions of its own it holds."""
+        """How many positions of its own it holds; may be set back, to forget some."""
         return self.layers[0][0].used if self.layers else 0
+
+    @used.setter
+    def used(self, count):
+        for own, _ in self.layers:
+            own.used = whole("used", count, 0, own.used)
 
     def pick(self, rows):
         """Keep these rows, in this order (LongTensor): hypotheses fork and end."""

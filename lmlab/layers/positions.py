@@ -8,6 +8,7 @@ import functools
 import torch
 from torch import nn
 
+from lmlab.layers.precision import wider
 from lmlab.layers.shapes import broadcasts
 
 KEPT_ROWS = 2**16  # `rotary` keeps no sines and cosines beyond this position
@@ -64,7 +65,7 @@ def rotary(x, positions=None, base=10000.0):
     """
     D = _even("the last dimension of x", x.shape[-1])
     # Angles need float32 at least: in bfloat16, position 257 would be 256.
-    exact = torch.promote_types(x.dtype, torch.float32)
+    exact = wider(x.dtype)
     if positions is None:
         positions = range(x.shape[-2])
     if not isinstance(positions, range):

@@ -36,6 +36,25 @@ def attention_batch(q, k, v):
         ) from None
 
 
+def check_ids(name, ids, vocab_size, length="T"):
+    """Raise TypeError or ValueError unless ids are whole numbers (B, T) below a size.
+
+    Their range is looked at on the CPU alone: a GPU would make every step wait.
+    """
+    if getattr(ids, "dtype", None) not in (torch.int64, torch.int32):
+        got = getattr(ids, "dtype", type(ids).__name__)
+        raise TypeError(f"{name} must be int64 or int32, got {got}")
+    if ids.ndim != 2 or 0 in ids.shape:
+        raise ValueError(f"{name} must be (B, {length}), got {tuple(ids.shape)}")
+    if ids.device.type == "cpu":
+        low, high = (int(x) for x in ids.aminmax())
+        if low < 0 or high >= vocab_size:
+            raise ValueError(
+                f"{name} must lie in 0 … {vocab_size - 1}, the model's vocabulary; "
+                f"got {low if low < 0 else high}"
+            )
+
+
 def broadcasts(shape, wanted):
     """Whether a tensor of this shape can be spread to the wanted one, not beyond."""
     try:

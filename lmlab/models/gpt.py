@@ -16,6 +16,7 @@ from lmlab.layers.blocks import Block
 from lmlab.layers.caches import Cache
 from lmlab.layers.lean_loss import IGNORED, token_loss
 from lmlab.layers.linear import Linear, linear
+from lmlab.layers.shapes import check_ids
 
 __all__ = ["GPT", "IGNORED", "Cache", "Config"]
 
@@ -145,10 +146,7 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def _check(self, ids, used, cache):
-        if ids.dtype not in (torch.int64, torch.int32):
-            raise TypeError(f"ids must be int64 or int32, got {ids.dtype}")
-        if ids.ndim != 2 or 0 in ids.shape:
-            raise ValueError(f"ids must be (B, T), got {tuple(ids.shape)}")
+        check_ids("ids", ids, self.config.vocab_size)
         room = self.config.context if cache is None else cache.length
         if used + ids.shape[1] > room:
             raise ValueError(
@@ -159,25 +157,14 @@ class GPT(nn.Module):
                     else f"this cache holds {room}; make a longer one"
                 )
             )
-        if ids.device.type == "cpu":
-            low, high = (int(x) for x in ids.aminmax())
-            if low < 0 or high >= self.config.vocab_size:
-                raise ValueError(
-                    f"ids must lie in 0 … {self.config.vocab_size - 1}, the model's "
-                    f"vocabulary; got {low if low < 0 else high}"
-                )
 
 
 def _places(cache, used, T, device):
-    """Positions (T,) or (B, T), and the mask that causality alone does not give."""
+    """Positions (T,), or (B, T) and the mask (B, T, S) where there is padding."""
     positions = torch.arange(used, used + T, device=device)
     padding = None if cache is None else cache.padding
-    if padding is None and (used == 0 or T == 1):
+    if padding is None:
         return positions, None
     keys = torch.arange(used + T, device=device)
-    mask = keys <= positions[:, None]  # (T, S)
-    if padding is None:
-        return positions, mask
-    # A padding token attends to itself, so that no row of the softmax is empty.
-    seen = (keys >= padding[:, None, None]) | (keys == positions[:, None])  # (B, T, S)
-    return (positions - padding[:, None]).clamp(min=0), (mask & seen)[:, None]
+    seen = (keys <= positions[:, None]) & (keys >= padding[:, None, None])  # (B, T, S)
+    return (positions - padding[:, None]).clamp(min=0), seen

@@ -11,10 +11,29 @@ y (B, T, width) vectors. A mask is bool and True where a position may be attende
 import torch
 from torch import nn
 
-from lmlab.layers.attention import MultiHeadAttention, sinusoidal_positions
+from lmlab.layers.attention import (
+    FROM_TORCH,
+    MultiHeadAttention,
+    renamed,
+    sinusoidal_positions,
+)
 from lmlab.layers.blocks import ACTIVATIONS, Block
 from lmlab.layers.caches import DecoderCache
 from lmlab.layers.linear import Linear
+from lmlab.layers.shapes import check_ids
+
+_NAMES = {  # torch's, and ours
+    r"coder\.norm": "coder_norm",
+    r"\.layers": "",
+    "self_attn": "attention",
+    "multihead_attn": "cross",
+    **FROM_TORCH,
+    "linear1": "mlp.up",
+    "linear2": "mlp.down",
+    "norm1": "attention_norm",
+    r"^(encoder.*)norm2|norm3": r"\1mlp_norm",
+    "norm2": "cross_norm",
+}
 
 
 class EncoderDecoder(nn.Module):
@@ -109,25 +128,8 @@ class EncoderDecoder(nn.Module):
             activation=activations[first.activation],
             dropout=first.dropout1.p,
         ).to(first.linear1.weight)  # device and dtype
-        for name in ("encoder", "decoder"):
-            for block, layer in zip(getattr(ours, name), getattr(theirs, name).layers):
-                _copy_block(block, layer)
-            norm = getattr(theirs, name).norm.state_dict()
-            getattr(ours, f"{name}_norm").load_state_dict(norm)
+        ours.load_state_dict(renamed(theirs.state_dict(), _NAMES))
         return ours.train(theirs.training)
-
-
-def _copy_block(block, layer):
-    norms = [layer.norm1, layer.norm2]
-    pairs = [(block.mlp.up, layer.linear1), (block.mlp.down, layer.linear2)]
-    pairs += [(block.attention, MultiHeadAttention.from_torch(layer.self_attn))]
-    if block.cross is not None:
-        norms.append(layer.norm3)
-        pairs += [(block.cross_norm, layer.norm2)]
-        pairs += [(block.cross, MultiHeadAttention.from_torch(layer.multihead_attn))]
-    pairs += [(block.attention_norm, norms[0]), (block.mlp_norm, norms[-1])]
-    for mine, its in pairs:
-        mine.load_state_dict(its.state_dict())
 
 
 class Transformer(nn.Module):
@@ -223,25 +225,11 @@ class Transformer(nn.Module):
         return self.dropout(table(ids) * self.width**0.5 + positions)
 
     def _checked(self, name, ids, start=0):
-        if not isinstance(ids, torch.Tensor) or ids.dtype != torch.int64:
-            got = getattr(ids, "dtype", type(ids).__name__)
-            raise TypeError(f"{name} must be an int64 tensor, got {got}")
-        if ids.ndim != 2 or ids.shape[1] == 0:
-            length = "S" if name == "source" else "T"
-            raise ValueError(f"{name} must be (B, {length}), got {tuple(ids.shape)}")
+        check_ids(name, ids, self.vocab_size, "S" if name == "source" else "T")
         if start + ids.shape[1] > len(self.positions):
             after = f" after {start}" if start else ""
             raise ValueError(
                 f"{name} must be no longer than max_length={len(self.positions)}, "
                 f"got {tuple(ids.shape)}{after}"
-            )
-        # On a GPU the look would make every step wait; there torch itself complains.
-        if (
-            ids.device.type == "cpu"
-            and not 0 <= ids.min() <= ids.max() < self.vocab_size
-        ):
-            wrong = ids.max() if ids.max() >= self.vocab_size else ids.min()
-            raise ValueError(
-                f"{name} must hold ids from 0 to {self.vocab_size - 1}, got {wrong}"
             )
         return ids
