@@ -30,6 +30,7 @@ from lmlab.runner.lessons import LessonError
 
 BACKENDS = {"processes": (), "dask": ("distributed",)}  # and what each one needs
 KILLED = "a process of the run was killed from outside (out of memory?)"
+LOST = "the connection to the cluster was lost"
 CONNECT_SECONDS = 30  # for a cluster, and its first worker, to answer
 LOOPBACK = "127.0.0.1:0"  # no other machine, any port
 PULSE_SECONDS = 0.5  # between two looks whether a run on a cluster is still wanted
@@ -286,6 +287,8 @@ def _sent(client, jobs, at_a_time):
         for future in ended:
             job = sent.pop(future)
             yield job, _brought(job, future)
+            if client.status != "running":
+                raise ConnectionError(LOST)
             send(1)
     except Exception as error:  # the cluster is gone: so are the runs
         for job in (*sent.values(), *waiting):
@@ -304,7 +307,7 @@ def _brought(job, future):
     except KilledWorker:
         return Outcome("failed", 0.0, KILLED)
     except concurrent.futures.CancelledError:
-        return Outcome("failed", 0.0, "the connection to the cluster was lost")
+        return Outcome("failed", 0.0, LOST)
     except Exception as error:  # of whatever library: the other runs go on
         return Outcome("failed", 0.0, _said(error))
     try:
