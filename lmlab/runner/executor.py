@@ -255,11 +255,12 @@ def _dask(jobs, workers):
             client = Client(timeout=CONNECT_SECONDS, set_as_default=False, **options)
             stack.enter_context(client)
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        except OSError as error:
-            raise LessonError(
-                f"The Dask cluster at {address} does not answer: {error}. "
-                "It is the one that DASK_SCHEDULER_ADDRESS names."
-            ) from None
+        except (OSError, RuntimeError) as error:
+            said = f"A Dask cluster could not be started: {_said(error)}"
+            if address:
+                said = f"The Dask cluster at {address} does not answer: {error}. "
+                said += "It is the one that DASK_SCHEDULER_ADDRESS names."
+            raise LessonError(said) from None
         # What runs is ended while there is a cluster, which would wait for it.
         stack.callback(kernels.end, {job.mark for job in jobs})
         yield stack.enter_context(contextlib.closing(_sent(client, jobs, count)))
