@@ -175,7 +175,7 @@ class Cluster:
     def stop(self):
         """Kill them all: they would take seconds to take their leave."""
         while self.processes:
-            process = self.processes.pop()
+            process = self.processes.pop(0)  # the scheduler first
             for child in psutil.Process(process.pid).children(recursive=True):
                 child.kill()
             process.kill()
@@ -348,7 +348,9 @@ class TestALostWorker:
 
         begun, lost = tmp_path / "begun", Cluster(tmp_path / "lost")
         asked = jobs(("waits", "waits", {"begun": str(begun)}), ("a", "quick", {}))
-        stop = threading.Thread(target=lambda: (wait_for(begun.exists, 60), lost.stop()))
+        stop = threading.Thread(
+            target=lambda: (wait_for(begun.exists, 60), lost.stop())
+        )
         stop.start()
         with dask.config.set({"scheduler-address": lost.address}):
             ended = finish(asked, 1, "dask")
