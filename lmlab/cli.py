@@ -21,6 +21,9 @@ app = typer.Typer(
 )
 
 LESSONS = "A number or a name: 2, 02, mlp_numpy, 02_mlp_numpy. Default: all."
+SET = "Set a parameter, in each lesson that has it or in one."
+TRY = "The values to try. Lists stand between ; as in 'sizes=32,16;64'."
+RESUME = "Run what is missing in --out, or in the newest sweep like this."
 LESSON = LESSONS.removesuffix(" Default: all.")
 Name = Annotated[str, typer.Argument(metavar="LESSON", help=LESSON)]
 Names = Annotated[list[str] | None, typer.Argument(metavar="LESSON", help=LESSONS)]
@@ -54,12 +57,7 @@ def run(
     profile: Profile = "quick",
     parameter: Annotated[
         list[str] | None,
-        typer.Option(
-            "--parameter",
-            "-p",
-            metavar="[LESSON.]NAME=VALUE",
-            help="Set a parameter, in each lesson that has it or in one.",
-        ),
+        typer.Option("--parameter", "-p", metavar="[LESSON.]NAME=VALUE", help=SET),
     ] = None,
     jobs: Jobs = None,
     out: Out = None,
@@ -80,25 +78,14 @@ def sweep(
     name: Name,
     parameter: Annotated[
         list[str] | None,
-        typer.Option(
-            "--parameter",
-            "-p",
-            metavar="NAME=A,B,C",
-            help="The values to try. Lists stand between ; as in 'sizes=32,16;64'.",
-        ),
+        typer.Option("--parameter", "-p", metavar="NAME=A,B,C", help=TRY),
     ] = None,
     profile: Profile = "quick",
     jobs: Jobs = None,
     backend: Annotated[
         str, typer.Option(metavar="processes|dask", help="Here, or on a cluster.")
     ] = "processes",
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Run what is missing in --out, or in the newest sweep like this.",
-        ),
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help=RESUME)] = False,
     out: Out = None,
     timeout: Timeout = None,
     most: Annotated[

@@ -20,8 +20,10 @@ import psutil
 import pytest
 
 from lmlab import cli, record
+from lmlab.errors import LmlabError
 from lmlab.files import publish
-from lmlab.runner import executor, records
+from lmlab.runner import doctor, executor, records
+from lmlab.runner.lessons import LessonError
 
 GOOD = [
     "seed: int = 0  # the seed\nlr: float = 0.1",
@@ -391,6 +393,25 @@ def test_a_metric_that_is_no_number_is_shown_and_recorded_as_json(tmp_path):
         assert "NaN" not in (tmp_path / "mine" / path).read_text("utf-8")
 
 
+def test_claims_that_did_not_count_are_listed_on_the_page(tmp_path):
+    unusual = [
+        "lr: float = 0.1",
+        """\
+    from lmlab import checks
+    with checks.usual(globals(), {"lr": 0.1}):
+            checks.between("accuracy", 0.9, 0.5, 1.0)
+    checks.holds("it ran", True)""",
+    ]
+    course = Course(tmp_path, _00_unusual=unusual)
+    code, _, _ = course.lmlab("run", "-p", "lr=0.2", "--out", "mine")
+    assert code == 0
+    assert summary(tmp_path / "mine")["00_unusual"]["claims"] == "1"
+    page = (tmp_path / "mine" / "index.html").read_text(encoding="utf-8")
+    listed = page.split("not asserted at other parameters: 1")[1]
+    assert "○ accuracy 0.900 in [0.500, 1.000]" in listed
+    assert "not asserted at lr=0.2" in listed
+
+
 def test_an_earlier_run_that_cannot_be_read_is_left_out(tmp_path):
     course = Course(tmp_path, _00_good=GOOD)
     for name, text in {
@@ -608,6 +629,19 @@ class TestFullDisk:
         assert "✓" not in out
         (run,) = (course.folder / "runs").glob("20*")
         assert list(run.rglob("*.*")) == []
+
+
+class TestErrors:
+    """What lmlab itself has to say is a sentence and a status, in every command."""
+
+    @pytest.mark.parametrize(("error", "status"), [(LessonError, 2), (LmlabError, 1)])
+    def test_is_no_traceback(self, monkeypatch, capsys, error, status):
+        def examine():
+            raise error("no such luck")
+
+        monkeypatch.setattr(doctor, "examine", examine)
+        code, out, err = command(monkeypatch, capsys, "doctor")
+        assert (code, out, err) == (status, "", "lmlab: no such luck\n")
 
 
 class TestOtherCommands:

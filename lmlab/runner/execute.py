@@ -67,13 +67,17 @@ def execute(job):
 
     Returns an Outcome; a lesson that fails is an outcome, not an exception.
     """
+    import nbformat
+
     started = time.monotonic()
     progress = _Progress(job)
     try:
         job.figures.mkdir(parents=True, exist_ok=True)
         outcome = _run(job, progress, started)
-        if progress.notebook is not None:
-            _write(progress.notebook, job.executed)
+        if (notebook := progress.notebook) is not None:
+            for place in ("input_path", "output_path"):  # they are nobody's business
+                notebook.metadata.get("papermill", {}).pop(place, None)
+            job.executed.write_text(nbformat.writes(notebook), encoding="utf-8")
     except Exception as error:  # whatever it is, the other lessons still run
         outcome = Outcome("failed", 0, f"{type(error).__name__}: {error}")
     outcome.seconds = round(time.monotonic() - started, 3)
@@ -181,11 +185,3 @@ def _from_where_it_raised(error):
 def _runs(cell):
     skipped = "skip-execution" in cell.metadata.get("tags", [])
     return cell.cell_type == "code" and bool(cell.source.strip()) and not skipped
-
-
-def _write(notebook, path):
-    import nbformat
-
-    notebook.metadata.get("papermill", {}).pop("input_path", None)
-    notebook.metadata.get("papermill", {}).pop("output_path", None)
-    path.write_text(nbformat.writes(notebook), encoding="utf-8")

@@ -30,6 +30,7 @@ from lmlab.runner.lessons import LessonError
 
 BACKENDS = {"processes": (), "dask": ("distributed",)}  # and what each one needs
 KILLED = "a process of the run was killed from outside (out of memory?)"
+LOST = "the connection to the cluster was lost"
 CONNECT_SECONDS = 30  # for a cluster, and its first worker, to answer
 LOOPBACK = "127.0.0.1:0"  # no other machine, any port
 PULSE_SECONDS = 0.5  # between two looks whether a run on a cluster is still wanted
@@ -254,11 +255,12 @@ def _dask(jobs, workers):
             client = Client(timeout=CONNECT_SECONDS, set_as_default=False, **options)
             stack.enter_context(client)
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        except OSError as error:
-            raise LessonError(
-                f"The Dask cluster at {address} does not answer: {error}. "
-                "It is the one that DASK_SCHEDULER_ADDRESS names."
-            ) from None
+        except (OSError, RuntimeError) as error:
+            said = f"A Dask cluster could not be started: {_said(error)}"
+            if address:
+                said = f"The Dask cluster at {address} does not answer: {error}. "
+                said += "It is the one that DASK_SCHEDULER_ADDRESS names."
+            raise LessonError(said) from None
         # What runs is ended while there is a cluster, which would wait for it.
         stack.callback(kernels.end, {job.mark for job in jobs})
         yield stack.enter_context(contextlib.closing(_sent(client, jobs, count)))
@@ -286,6 +288,8 @@ def _sent(client, jobs, at_a_time):
         for future in ended:
             job = sent.pop(future)
             yield job, _brought(job, future)
+            if client.status != "running":
+                raise ConnectionError(LOST)
             send(1)
     except Exception as error:  # the cluster is gone: so are the runs
         for job in (*sent.values(), *waiting):
@@ -304,7 +308,7 @@ def _brought(job, future):
     except KilledWorker:
         return Outcome("failed", 0.0, KILLED)
     except concurrent.futures.CancelledError:
-        return Outcome("failed", 0.0, "the connection to the cluster was lost")
+        return Outcome("failed", 0.0, LOST)
     except Exception as error:  # of whatever library: the other runs go on
         return Outcome("failed", 0.0, _said(error))
     try:

@@ -12,6 +12,14 @@ import io
 import os
 from pathlib import Path
 
+import jinja2
+from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
 from lmlab import files
 from lmlab.runner import terminal
 
@@ -90,10 +98,6 @@ def notebook_page(notebook, *, title, up=UP):
 
     up: (link, words) to the page of all lessons or runs.
     """
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import PythonLexer
-
     markdown = _markdown()
     formatter = HtmlFormatter(nowrap=True)
     shown = []
@@ -112,9 +116,6 @@ def notebook_page(notebook, *, title, up=UP):
 
 def _markdown():
     """Jupyter's Markdown: tables, and formulas between dollars, as MathML."""
-    from latex2mathml.converter import convert
-    from markdown_it import MarkdownIt
-    from mdit_py_plugins.dollarmath import dollarmath_plugin
 
     def formula(tex, options):
         try:
@@ -160,8 +161,6 @@ def hide_places(text):
 
 def template(name):
     """A page's template, from templates/."""
-    import jinja2
-
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lmlab.runner"),
         autoescape=True,

@@ -9,7 +9,8 @@ is removed, so that a second run leaves no difference but in what the lesson com
 """
 
 import hashlib
-from collections import defaultdict
+import itertools
+from collections import Counter, defaultdict
 
 from lmlab.files import publish
 from lmlab.runner import kernel_sets, kernels, lessons, records, terminal
@@ -126,9 +127,8 @@ def _compared(cell):
 
 def _first_difference(a, b):
     for kind in a | b:
-        lines = [x.get(kind, "").splitlines() for x in (a, b)]
-        longest = max(map(len, lines))
-        for pair in zip(*(x + [""] * (longest - len(x)) for x in lines)):
+        lines = (text.get(kind, "").splitlines() for text in (a, b))
+        for pair in itertools.zip_longest(*lines, fillvalue=""):
             if pair[0] != pair[1]:
                 return pair
     return None
@@ -146,11 +146,15 @@ def normalize(notebook):
     metadata = {"kernelspec": KERNELSPEC, "language_info": LANGUAGE, **title}
     notebook.metadata = from_dict(metadata)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    taken, count = set(), 0
+    taken, count = Counter(), 0
     for cell in notebook.cells:
         written = {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
         cell.metadata = from_dict({k: v for k, v in written.items() if v != []})
-        cell["id"] = _unique(cell, taken)
+        text = f"{cell.cell_type}\n{cell.source}".encode()
+        digest = hashlib.sha256(text).hexdigest()[:8]
+        taken[digest] += 1
+        again = f"-{taken[digest]}" if taken[digest] > 1 else ""
+        cell["id"] = f"{digest}{again}"
         if cell.cell_type == "code":
             if cell.execution_count is not None:
                 count += 1
@@ -160,17 +164,6 @@ def normalize(notebook):
                 if "execution_count" in output:
                     output.execution_count = cell.execution_count
     return notebook
-
-
-def _unique(cell, taken):
-    text = f"{cell.cell_type}\n{cell.source}".encode()
-    name = digest = hashlib.sha256(text).hexdigest()[:8]
-    again = 1
-    while name in taken:
-        again += 1
-        name = f"{digest}-{again}"
-    taken.add(name)
-    return name
 
 
 def merge_streams(outputs):

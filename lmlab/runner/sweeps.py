@@ -23,15 +23,8 @@ from pathlib import Path
 
 from lmlab.errors import LmlabError
 from lmlab.files import publish, publish_changed
-from lmlab.runner import (
-    course,
-    hparams,
-    lessons,
-    parameters,
-    records,
-    sweep_page,
-    terminal,
-)
+from lmlab.runner import hparams, lessons, parameters, records, sweep_page, terminal
+from lmlab.runner.course import lead_to_newest
 from lmlab.runner.lessons import Lesson, LessonError
 from lmlab.runner.sweep_page import show
 
@@ -152,10 +145,10 @@ def _product(grid):
 
 @dataclass
 class Sweep:
-    """What is to be run, and where; records: what has ended, by the run's name.
+    """What is to be run, and where.
 
-    grid: {parameter: values to try}; fixed: what the profile sets; source: a digest
-    of the lesson's code.
+    grid: {parameter: values to try}; fixed: what the profile sets; source: a digest of
+    the lesson's code; records: what has ended, by the run's name.
     """
 
     lesson: Lesson
@@ -222,10 +215,8 @@ def begin(sweep, out=None):
     Raises LessonError when the folder holds something or cannot be written to.
     """
     if out and (Path(out) / PLAN).exists():
-        raise LessonError(
-            f"{out} holds a sweep already: add --resume to go on with it, or name "
-            "another folder with --out."
-        )
+        said = f"{out} holds a sweep already: add --resume to go on with it, or name"
+        raise LessonError(f"{said} another folder with --out.")
     sweep.folder = records.new_folder(out, "sweep_")
     about = {"began": records.now(), "commit": records.commit(), "runs": sweep.runs}
     text = json.dumps(sweep.decisive | about, indent=1, ensure_ascii=False)
@@ -242,9 +233,7 @@ def find(sweep, out=None):
         folder = Path(out)
         if not (folder / PLAN).exists():
             raise LessonError(f"{out} holds no sweep to resume: it has no {PLAN}.")
-        begun = _read_plan(folder)
-    else:
-        folder, begun = _newest(sweep)
+    folder, begun = (folder, _read_plan(folder)) if out else _newest(sweep)
     if changed := _changes(begun, sweep.decisive):
         raise LessonError(
             f"The sweep in {folder} cannot be gone on with, its runs would not belong "
@@ -344,7 +333,7 @@ def run(sweep, *, workers=None, backend="processes", timeout=None):
     try:  # the plots, and what an earlier, killed command may have left out
         _publish(sweep, sweep.records, plots=True)
         if sweep.folder.parent == records.all_runs():
-            course.lead_to_newest(sweep.folder.parent)
+            lead_to_newest(sweep.folder.parent)
     except OSError as error:
         good = False
         terminal.complain(f"The table cannot be written: {_reason(error)}")
@@ -393,12 +382,8 @@ def _close(sweep, good, options):
             terminal.explain(name, record, sweep.folder / name)
     print(f"{len(sweep.done)} of {len(sweep.runs)} runs are ok.")
     print(f"Results: {sweep.folder / 'index.html'}, and as a table sweep.csv")
-    if not good:
-        print(f"To run what is missing: {_again(sweep, options)}")
-
-
-def _again(sweep, options):
-    """The command that goes on with this sweep."""
+    if good:
+        return
     words = ["lmlab", "sweep", sweep.lesson.name]
     for name, values in sweep.grid.items():
         words += ["-p", assignment(name, values)]
@@ -407,7 +392,8 @@ def _again(sweep, options):
     given["--most"] = len(sweep.runs) if len(sweep.runs) > MOST else None
     for name, value in given.items():
         words += [name, str(value)] * (value not in (None, "quick", "processes"))
-    return shlex.join([*words, "--resume", "--out", str(sweep.folder)])
+    command = shlex.join([*words, "--resume", "--out", str(sweep.folder)])
+    print(f"To run what is missing: {command}")
 
 
 def _reason(error):

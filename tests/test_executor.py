@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -140,6 +141,7 @@ class Cluster:
 
     def __init__(self, folder):
         self.folder, self.processes = folder, []
+        folder.mkdir(exist_ok=True)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("LMLAB_")}
         # A killed worker is missed at once; by default the run is tried three times.
         clean |= {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
@@ -172,7 +174,8 @@ class Cluster:
 
     def stop(self):
         """Kill them all: they would take seconds to take their leave."""
-        for process in self.processes:
+        while self.processes:
+            process = self.processes.pop(0)  # the scheduler first
             for child in psutil.Process(process.pid).children(recursive=True):
                 child.kill()
             process.kill()
@@ -339,6 +342,22 @@ class TestALostWorker:
         ended = finish(asked, 2, "dask")
         assert ended["ends"].error == executor.KILLED
         assert ended["a"].status == "ok"
+
+    def test_a_cluster_that_is_lost_fails_what_is_left(self, jobs, tmp_path):
+        import dask
+
+        begun, lost = tmp_path / "begun", Cluster(tmp_path / "lost")
+        asked = jobs(("waits", "waits", {"begun": str(begun)}), ("a", "quick", {}))
+        stop = threading.Thread(
+            target=lambda: (wait_for(begun.exists, 60), lost.stop())
+        )
+        stop.start()
+        with dask.config.set({"scheduler-address": lost.address}):
+            ended = finish(asked, 1, "dask")
+        stop.join()
+        lost.stop()
+        assert [x.status for x in ended.values()] == ["failed", "failed"]
+        assert all(executor.LOST in outcome.error for outcome in ended.values())
 
     def test_a_process_that_cannot_be_started(self, jobs, monkeypatch):
         monkeypatch.setattr(sys, "executable", "/no/such/python")
