@@ -25,12 +25,12 @@ class Linear(nn.Linear):
 def linear(x, weight, bias=None):
     """x (..., in), weight (out, in), bias (out,) → (..., out); as F.linear."""
     if (
-        x.numel() < FEW * x.shape[-1]
+        torch.compiler.is_compiling()
+        or x.numel() < FEW * x.shape[-1]
         or not _mkl_is_slow()
         or x.device.type != "cpu"
         or {x.dtype, weight.dtype} != {torch.float32}
         or torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # they know F.linear better
     ):
         return F.linear(x, weight, bias)
@@ -51,7 +51,8 @@ def _mkl_is_slow():
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x, weight)
+        need_x, need_weight, _ = ctx.needs_input_grad  # what is frozen keeps nothing
+        ctx.save_for_backward(x if need_weight else None, weight if need_x else None)
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
     @staticmethod
