@@ -52,6 +52,15 @@ def test_only_what_is_needed_gets_a_gradient(library):
         torch.testing.assert_close(alone, both)
 
 
+def test_a_frozen_layer_keeps_no_inputs(library):
+    x, W, b = inputs(2)
+    for given, count in (((x, W, b), 2), ((x, W.detach(), b), 1), ((x.detach(), W), 1)):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda x: x):
+            linear(*given)
+        assert len(kept) == count
+
+
 def test_second_derivatives_and_gradients_of_each_example(library):
     x, W, b = inputs(3, rows=20)
 

@@ -51,7 +51,8 @@ def _mkl_is_slow():
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x, weight)
+        need_x, need_weight, _ = ctx.needs_input_grad  # what is frozen keeps nothing
+        ctx.save_for_backward(x if need_weight else None, weight if need_x else None)
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
     @staticmethod
