@@ -398,7 +398,7 @@ def test_claims_that_did_not_count_are_listed_on_the_page(tmp_path):
         "lr: float = 0.1",
         """\
     from lmlab import checks
-    with checks.usual(globals(), {"lr": 0.1}):
+    with checks.usual({"lr": 0.1}):
             checks.between("accuracy", 0.9, 0.5, 1.0)
     checks.holds("it ran", True)""",
     ]

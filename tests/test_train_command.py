@@ -39,8 +39,9 @@ def test_a_text_becomes_a_model_that_loads(text, tmp_path, capsys):
     model, tokenizer = pretrained.load(folder / "model")
     assert tokenizer.decode(tokenizer.encode("lazy fox")) == "lazy fox"
     saved, _ = checkpoints.read(checkpoints.found(folder)[-1])
-    name = "blocks.0.mlp.up.weight"
-    assert torch.equal(saved[f"model.{name}"], model.get_parameter(name))
+    assert torch.equal(
+        saved["model.blocks.0.mlp.up.weight"], model.blocks[0].mlp.up.weight
+    )
     validation = tokenizer.encode(text.read_text()[1620:])
     loss = evaluate(model, validation)
     assert f"lowest validation loss {loss:.4f} nats per token, at step 6" in said
@@ -53,13 +54,13 @@ def test_a_text_becomes_a_model_that_loads(text, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("--lr -1", "lr: a number > 0 needed, got -1.0"),
+        ("--lr -1", "lr must be a number in (0, inf), got -1.0"),
         ("--text nowhere.txt", "there is no file"),
         ("--context 5000", "the text is too short: 1620 tokens"),
         ("--tokenizer nowhere", "holds no tokenizer"),
         ("--tokenizer 20", "20"),
         ("--width 9", "num_heads must divide width"),
-        ("--precision float8", "precision: auto or"),
+        ("--precision float8", "precision must be one of auto, float32"),
         ("--steps 5", "recipe differs: steps is 3 there and 5 here"),
     ],
 )
@@ -98,7 +99,7 @@ def test_a_training_goes_on_longer_in_a_new_folder(text, tmp_path, capsys):
     with pytest.raises(SystemExit):
         train_gpt.main(arguments(text, short, "--steps 5"))
     said = capsys.readouterr().err
-    advised = re.search(r"train_gpt (--weights .*safetensors)", said)[1]
+    advised = re.search(r"python -m lmlab.training (--weights .*safetensors)", said)[1]
     train_gpt.main(arguments(text, long, f"--steps 1 --lr 1e-12 {advised}"))
     before, _ = pretrained.load(short / "model")
     after, _ = pretrained.load(long / "model")

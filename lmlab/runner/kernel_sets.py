@@ -24,6 +24,9 @@ SETS = {
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "OPENBLAS_CORETYPE": "Haswell",
         "NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL,AVX512_SPR",
+        # TensorFlow asks the processor what it can do, and would want bfloat16 of a
+        # oneDNN that may not: it ends in a segmentation fault.
+        "TF_ENABLE_ONEDNN_OPTS": "0",
     },
     "reduced": {
         "MKL_CBWR": "COMPATIBLE",
