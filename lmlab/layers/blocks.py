@@ -4,12 +4,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from lmlab.arguments import one_of
-from lmlab.layers.activations import gelu
+from lmlab.layers.activations import ACTIVATIONS
 from lmlab.layers.attention import MultiHeadAttention
 from lmlab.layers.linear import Linear
 
 NORMS = ("pre", "post")
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": gelu, "silu": F.silu}
 
 
 class FeedForward(nn.Module):
@@ -102,8 +101,5 @@ class Block(nn.Module):
     def add(self, x, norm, sublayer):
         """The stream after a sublayer has added to it."""
         if self.pre:
-            return x + self._drop(sublayer(norm(x)))
-        return norm(x + self._drop(sublayer(x)))
-
-    def _drop(self, x):
-        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+            return x + F.dropout(sublayer(norm(x)), self.dropout, self.training)
+        return norm(x + F.dropout(sublayer(x), self.dropout, self.training))

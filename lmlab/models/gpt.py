@@ -14,8 +14,8 @@ from torch import nn
 from lmlab.arguments import number, whole
 from lmlab.layers.blocks import Block
 from lmlab.layers.caches import Cache
-from lmlab.layers.lean_loss import IGNORED, token_loss
 from lmlab.layers.linear import Linear, linear
+from lmlab.layers.losses import IGNORED, token_loss
 from lmlab.layers.shapes import check_ids
 
 __all__ = ["GPT", "IGNORED", "Cache", "Config"]

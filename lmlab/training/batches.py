@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lmlab.arguments import whole
-from lmlab.layers.lean_loss import IGNORED
+from lmlab.layers.losses import IGNORED
 
 
 def blocks(ids, context, batch_size, seed=0):
