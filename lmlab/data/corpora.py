@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmlab import data
-from lmlab.data import DataError
-from lmlab.data.downloads import absolute
+from lmlab.data.downloads import DataError
 from lmlab.data.embedded import unpack
 from lmlab.data.markov import markov
-from lmlab.files import ASSETS
+from lmlab.files import ASSETS, absolute
 
 __all__ = [
     "BREAK",
@@ -66,7 +65,8 @@ code-validation 1b16ed0443ba6e6e12da634fb2329ab8ae8d640d6ef2ebebaeded0785beebe10
 def load(name) -> Text:
     """Return a corpus by name, or a text file of yours by path.
 
-    A relative path counts from the checkout, as in `lmlab.data.downloads`. A file that
+    A relative path counts from the checkout, as in
+    `lmlab.files.absolute`. A file that
     is no embedded corpus is cut after 90 % of its characters (nanoGPT's rule): the rest
     is validation text. Its line ends, of Windows and old Macs too, become line feeds.
     Raises DataError, which says what to do, when the name is unknown, or the file is

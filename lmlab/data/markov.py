@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.arguments import number, whole
+from lmlab.arguments import number, whole, whole_array
 
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -74,13 +74,10 @@ class MarkovSource:
         """The true ln P(symbol | all before it) of each of ids (N,), float64.
 
         The first symbols, which have fewer than k before them, are judged by the
-        stationary distribution, so that the sum is ln P(text).
+        stationary distribution, so that the sum is ln P(text). Raises ValueError for
+        ids that are no whole numbers (N,), or not of this source.
         """
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids must be whole numbers (N,), got shape {ids.shape}")
-        if ids.min() < 0 or ids.max() >= len(self.symbols):
-            raise ValueError(f"ids must lie in 0 … {len(self.symbols) - 1}")
+        ids = whole_array("ids", ids, len(self.symbols))
         k = self.order
         before = tuple(ids[i : len(ids) - k + i] for i in range(k + 1))
         rest = np.log(self.transitions[before]) if len(ids) > k else []

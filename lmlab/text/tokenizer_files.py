@@ -13,7 +13,7 @@ ids there. How a text was once cut or padded is no part of a vocabulary.
 import gzip
 import json
 
-from lmlab.files import ASSETS, given, publish
+from lmlab.files import ASSETS, given, publish, read_json, read_text
 from lmlab.text import bpe
 
 END = "<|endoftext|>"
@@ -118,7 +118,7 @@ def load(folder):
         vocab, merges, special, characters = _from_tokenizer_json(whole)
     elif all(path.is_file() for path in two):
         more, (path, merges_path) = _more_tokens(folder, whole=False), two
-        vocab, merges = _read_object(path), _numbered_merges(_read_text(merges_path))
+        vocab, merges = _read_object(path), _numbered_merges(read_text(merges_path))
         special, characters = {}, False  # they do not say which are special
     else:
         raise FileNotFoundError(
@@ -381,19 +381,7 @@ def _pairs(merges, ids, path):
 
 def _read_object(path):
     """The {name: value} of a JSON file, empty where there is no file."""
-    try:
-        content = json.loads(_read_text(path)) if path.is_file() else {}
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not whole JSON ({error}): fetch or save it again"
-        ) from None
+    content = read_json(path) if path.is_file() else {}
     if not isinstance(content, dict):
         raise ValueError(f"{path} must be a JSON object, {{name: value}}")
     return content
-
-
-def _read_text(path):
-    try:
-        return path.read_bytes().decode("utf-8-sig")  # Windows puts a mark in front
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}): fetch it again") from None
