@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value, or says what was expected and what came.
+"""Checks of arguments: each says what was expected and what came, or returns the value.
 
 NumPy's numbers pass as Python's; a bool is no number.
 """
@@ -8,7 +8,7 @@ from numbers import Real
 
 import numpy as np
 
-__all__ = ["number", "one_of", "whole", "whole_array"]
+__all__ = ["number", "one_of", "require", "whole", "whole_array"]
 
 
 def whole(name, value, low=1, high=None):
@@ -65,3 +65,9 @@ def one_of(name, value, choices):
         listed = ", ".join(map(str, choices))
         raise ValueError(f"{name} must be one of {listed}; got {value!r}")
     return value
+
+
+def require(condition, name, needed, got):
+    """Raise ValueError, which says what was needed and what came, unless it holds."""
+    if not condition:
+        raise ValueError(f"{name}: {needed} needed, got {got!r}")

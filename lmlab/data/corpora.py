@@ -76,7 +76,10 @@ def load(name) -> Text:
         return data.load(name)
     path = absolute(name)
     if not path.exists() and not _looks_like_a_path(name):
-        raise DataError(_unknown(name))
+        raise DataError(
+            f"there is no corpus {name!r}: {data.nearest(name, names())}They are: "
+            f"{', '.join(sorted(names()))}, or a file's path"
+        )
     return _cut(_read(path), path.name, str(name), "the file's own")
 
 
@@ -163,11 +166,3 @@ def _cut(text, name, source, licence):
 
 def _looks_like_a_path(name):
     return any(mark in str(name) for mark in "/\\.~")
-
-
-def _unknown(name):
-    known = names()
-    return (
-        f"there is no corpus {name!r}: {data.nearest(name, known)}They are: "
-        f"{', '.join(sorted(known))}, or a file's path"
-    )

@@ -230,18 +230,10 @@ def _download_once(url, temporary, file):
 
 
 def _stream(url, temporary, file):
-    from tqdm import tqdm
-
     host = urllib.parse.urlsplit(url).hostname
     direct = {"http": None, "https": None, "all": None} if host in LOOPBACK else {}
-    with tqdm(
-        desc=f"{file.name} from {host}",
-        total=file.bytes,
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        disable=not progress.watched(),
-    ) as bar:
+    title = f"{file.name} from {host}"
+    with progress.bar(None, title, file.bytes, unit="B", unit_scale=True) as bar:
         get = _pooch().HTTPDownloader(bar, 65536, timeout=TIMEOUT, proxies=direct)
         get(url, temporary, None)
 

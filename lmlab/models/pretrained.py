@@ -21,8 +21,9 @@ import torch
 
 from lmlab import files
 from lmlab.models import gpt2_format, hub, packages
-from lmlab.models.hub import CONFIG, INDEX, TOKENIZER, WEIGHTS, WeightsError
+from lmlab.models.hub import CONFIG, INDEX, WEIGHTS, WeightsError
 from lmlab.models.wrappers import gpt_inside
+from lmlab.text import tokenizer_files
 from lmlab.text.tokenizer import Tokenizer
 
 folder = packages.folder  # of a model that transformers loads
@@ -105,7 +106,7 @@ def _from_hub(name, revision, dropout):
     paths = hub.files(name, revision)
     model = _build(paths, name, dropout)
     with tempfile.TemporaryDirectory() as folder:  # they may lie in several places
-        for file in TOKENIZER:
+        for file in tokenizer_files.FILES:
             if file in paths:
                 shutil.copyfile(paths[file], Path(folder) / file)
         return _together(model, Tokenizer.load(folder), name)

@@ -26,6 +26,8 @@ _MODEL |= dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False)
 _WHOLE = "tokenizer.json"  # the two files and the special tokens in one
 _CONFIG, _MODEL_CONFIG = "tokenizer_config.json", "config.json"
 _NAMED, _MORE = "special_tokens_map.json", "added_tokens.json"  # of older folders
+# All that a folder may have; the last three change ids.
+FILES = (_WHOLE, "vocab.json", "merges.txt", _CONFIG, _NAMED, _MORE)
 # In the order in which transformers gives ids to those that have none.
 _KEYS = [f"{key}_token" for key in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
