@@ -43,7 +43,10 @@ class MarkovSource:
         return float((self.stationary * entropies).sum())
 
     def sample(self, length, seed):
-        """`length` symbol numbers (int64), begun where the source has always run."""
+        """`length` symbol numbers (int64), begun where the source has always run.
+
+        Raises TypeError or ValueError unless length is a whole number from 1.
+        """
         whole("length", length, 1)
         rng = np.random.default_rng(seed)
         V, rows = len(self.symbols), self.stationary.size
@@ -97,6 +100,7 @@ def markov(symbols=8, order=2, seed=0, *, concentration=0.5):
     context without its oldest symbol, the first one around the even row.
     concentration: small values make rows that are nearly certain, large ones that
     differ little. A hundredth of every row is even, so that every text is possible.
+    Raises TypeError or ValueError, naming the argument.
     """
     whole("symbols", symbols, 2, len(SYMBOLS))
     whole("order", order, 1, 3)

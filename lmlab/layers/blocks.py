@@ -16,7 +16,7 @@ class FeedForward(nn.Module):
 
     down(f(up(x))), as in Vaswani et al. 2017, eq. 2; with gated=True
     down(f(gate(x)) ⊙ up(x)), which is SwiGLU where f is "silu" (Shazeer 2020).
-    activation: a key of ACTIVATIONS.
+    activation: a key of ACTIVATIONS; raises ValueError for another one.
     """
 
     def __init__(self, width, hidden, activation="relu", *, gated=False, bias=True):
@@ -46,7 +46,7 @@ class Block(nn.Module):
     and nn.RMSNorm do. dropout acts on what a sublayer adds to the stream,
     attention_dropout on the self-attention's weights. activation, gated: see
     FeedForward; attention: num_kv_heads, rotary and what else the self-attention's
-    MultiHeadAttention takes.
+    MultiHeadAttention takes. Raises ValueError for another norm, and as these two do.
     """
 
     def __init__(

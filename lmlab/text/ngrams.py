@@ -49,6 +49,7 @@ class NGrams:
     P_k(w | h) = (c(hw) − D(c(hw))) / c(h) + (share taken off in h) · P_{k−1}(w | h′)
     with h′ the context without its oldest token. Below the longest length, c(hw) counts
     in how many contexts hw was seen instead of how often; below length 1 stands 1/V.
+    Raises ValueError for ids that are no whole numbers (N,) in 0 … vocab_size − 1.
     """
 
     def __init__(self, ids, n, vocab_size):
@@ -76,6 +77,7 @@ class NGrams:
         """ln P(token | the n − 1 before it) of each of ids (N,), float64.
 
         The first tokens have nothing before them, as at the start of the training text.
+        Raises ValueError as above.
         """
         ids = whole_array("ids", ids, self.vocab_size)
         before = [_shifted(ids, back, self.vocab_size) for back in range(1, self.n)]
