@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value, or says what was expected and what came.
+"""Checks of arguments: each says what was expected and what came, or returns the value.
 
 NumPy's numbers pass as Python's; a bool is no number.
 """
@@ -8,7 +8,7 @@ from numbers import Real
 
 import numpy as np
 
-__all__ = ["number", "one_of", "whole"]
+__all__ = ["number", "one_of", "require", "whole", "whole_array"]
 
 
 def whole(name, value, low=1, high=None):
@@ -23,6 +23,23 @@ def whole(name, value, low=1, high=None):
     if value < low or (high is not None and value > high):
         raise ValueError(said)
     return int(value)
+
+
+def whole_array(name, values, end):
+    """The values as an int64 array (N,), one or more whole numbers in 0 … end − 1.
+
+    Raises ValueError for another shape or dtype, and for one out of bounds.
+    """
+    values = np.asarray(values)
+    if values.ndim != 1 or values.size == 0 or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must be whole numbers (N,), not {values.dtype} of shape "
+            f"{values.shape}"
+        )
+    low, high = values.min(), values.max()
+    if low < 0 or high >= end:
+        raise ValueError(f"{name} must lie in 0 … {end - 1}; got {low} … {high}")
+    return values.astype(np.int64)
 
 
 def number(name, value, interval="(-inf, inf)"):
@@ -48,3 +65,9 @@ def one_of(name, value, choices):
         listed = ", ".join(map(str, choices))
         raise ValueError(f"{name} must be one of {listed}; got {value!r}")
     return value
+
+
+def require(condition, name, needed, got):
+    """Raise ValueError, which says what was needed and what came, unless it holds."""
+    if not condition:
+        raise ValueError(f"{name}: {needed} needed, got {got!r}")

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 
+from lmlab import record
 from lmlab.errors import LmlabError
 
 SCALARS = ("int", "float", "str", "bool")
@@ -206,13 +207,8 @@ def _is_declaration(node):
 
 def namespace():
     """The user's variables, {name: value}: a notebook's, or the script's."""
-    shell = _shell()
+    shell = record.shell()
     return vars(sys.modules["__main__"]) if shell is None else shell.user_ns
-
-
-def _shell():
-    ipython = sys.modules.get("IPython")
-    return ipython.get_ipython() if ipython else None
 
 
 def check_declared():
@@ -222,7 +218,7 @@ def check_declared():
     one range or more among them; elsewhere in the script, on the lines with a range.
     Where there are none, nothing is checked. Raises ParameterError.
     """
-    values, shell = namespace(), _shell()
+    values, shell = namespace(), record.shell()
     if shell is not None:
         cells = shell.history_manager.input_hist_raw
         known = [parameter for cell in cells for parameter in _of_a_cell(cell)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lmlab.arguments import number, one_of, whole
+from lmlab.arguments import number, one_of, whole, whole_array
 
 
 class TestWhole:
@@ -23,6 +23,26 @@ class TestWhole:
             whole("n", value, low, high)
         assert whole("n", low, low, high) == low
         assert whole("n", 8, 0, 8) == 8
+
+
+class TestWholeArray:
+    @pytest.mark.parametrize("values", [[0, 7], np.array([0, 7], np.uint8)])
+    def test_whole_numbers_come_back_as_int64(self, values):
+        found = whole_array("ids", values, 8)
+        assert found.dtype == np.int64
+        assert found.tolist() == [0, 7]
+
+    @pytest.mark.parametrize("values", [[], 3, [[1]], [0.5], [True], ["1"]])
+    def test_what_is_no_row_of_whole_numbers_is_a_value_error(self, values):
+        with pytest.raises(ValueError, match=r"ids must be whole numbers \(N,\)"):
+            whole_array("ids", values, 8)
+
+    @pytest.mark.parametrize("values", [[0, 8], [-1, 3]])
+    def test_out_of_bounds_is_a_value_error(self, values):
+        with pytest.raises(
+            ValueError, match=r"ids must lie in 0 … 7; got (0 … 8|-1 … 3)"
+        ):
+            whole_array("ids", values, 8)
 
 
 class TestNumber:
