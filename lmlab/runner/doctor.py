@@ -136,7 +136,7 @@ def disk():
     from lmlab.runner import lessons
 
     try:
-        runs = lessons.folder().parent / "runs"
+        runs = lessons.runs()
     except lessons.LessonError as error:
         advice = "set LMLAB_NOTEBOOKS to the folder of the lessons, or unset it"
         yield Finding("disk, runs", False, str(error), advice)

@@ -89,7 +89,8 @@ def _run(job, progress, started):
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from lmlab.runner.lessons import assigned, read_notebook
+    from lmlab.runner.lessons import read_notebook
+    from lmlab.runner.parameters import assigned
 
     for noisy in ("papermill", "traitlets", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -31,7 +31,10 @@ def inspect(lesson):
     except (ValueError, AttributeError) as error:  # it names no kernel or language
         raise LessonError(f"{lesson.name} cannot be inspected: {error}") from None
     known = {name: _parameter(lesson, entry) for name, entry in found.items()}
-    missed = [name for name in _assigned(lesson, notebook) if name not in known]
+    try:
+        missed = [name for name, _ in _assignments(notebook) if name not in known]
+    except SyntaxError as error:
+        raise LessonError(f"{lesson.name}: parameters cell: {error}") from None
     if missed:
         raise LessonError(
             f"{lesson.name}: papermill cannot read the parameter {missed[0]!r}. "
@@ -40,18 +43,19 @@ def inspect(lesson):
     return known
 
 
-def _assigned(lesson, notebook):
+def assigned(notebook, tag="parameters"):
+    """{name: value} of what the code cells with this tag assign, literals all."""
+    return {k: ast.literal_eval(value) for k, value in _assignments(notebook, tag)}
+
+
+def _assignments(notebook, tag="parameters"):
+    """(name, the value's node) of each assignment in the code cells with this tag."""
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            try:
-                body = ast.parse(cell.source).body
-            except SyntaxError as error:
-                raise LessonError(f"{lesson.name}: parameters cell: {error}") from None
-            for node in body:
+        if cell.cell_type == "code" and tag in cell.metadata.get("tags", []):
+            for node in ast.parse(cell.source).body:
                 for target in getattr(node, "targets", [getattr(node, "target", None)]):
                     if isinstance(target, ast.Name):
-                        yield target.id
-            return
+                        yield target.id, node.value
 
 
 def _parameter(lesson, entry):

@@ -247,7 +247,7 @@ def find(sweep, out=None):
 
 
 def _newest(sweep):
-    there = records.all_runs()
+    there = lessons.runs()
     paths = sorted(there.glob(f"sweep_*/{PLAN}"), reverse=True)
     found = [(path.parent, _read_plan(path.parent)) for path in paths]
     found = [each for each in found if each[1]["lesson"] == sweep.lesson.name]
@@ -332,7 +332,7 @@ def run(sweep, *, workers=None, backend="processes", timeout=None):
         terminal.complain(f"The sweep was stopped: {_reason(error)}")
     try:  # the plots, and what an earlier, killed command may have left out
         _publish(sweep, sweep.records, plots=True)
-        if sweep.folder.parent == records.all_runs():
+        if sweep.folder.parent == lessons.runs():
             lead_to_newest(sweep.folder.parent)
     except OSError as error:
         good = False
