@@ -70,11 +70,11 @@ def run(
 
     Executed notebooks, summary.csv and index.html go to a new folder under runs/.
     """
-    from lmlab.runner import course
+    from lmlab.runner import runs
 
     given = names or [], profile, parameter or [], out
     also = ["deeper"] if deeper else []
-    _leave(*course.run(*given, also=also, workers=jobs, timeout=timeout))
+    _leave(*runs.run(*given, also=also, workers=jobs, timeout=timeout))
 
 
 @app.command()

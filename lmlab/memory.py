@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import sys
 import threading
 from pathlib import Path
 
@@ -139,8 +138,7 @@ def _means_out_of_memory(kind, said):
 
 def explain_errors():
     """In a notebook, let an error for want of memory end with what to do about it."""
-    shell = sys.modules["IPython"].get_ipython() if record.in_kernel() else None
-    if shell is None:
+    if not record.in_kernel():
         return
 
     def show(shell, kind, error, traceback, tb_offset=None):
@@ -149,4 +147,4 @@ def explain_errors():
         raised = kind, error, traceback
         shell.showtraceback(raised, tb_offset=tb_offset, running_compiled_code=True)
 
-    shell.set_custom_exc((MemoryError, RuntimeError), show)
+    record.shell().set_custom_exc((MemoryError, RuntimeError), show)

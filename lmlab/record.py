@@ -17,11 +17,15 @@ from lmlab.files import given
 KEY = "lmlab"
 
 
+def shell():
+    """IPython's shell, where this runs in one; else None."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
 def in_kernel():
     """True inside a Jupyter kernel, where outputs can carry metadata."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and hasattr(shell, "kernel")
+    return hasattr(shell(), "kernel")
 
 
 def emit(text, kind, **facts):

@@ -7,13 +7,11 @@ parameter nor checks a type or a range, so all of it is done here, before anythi
 
 import ast
 import difflib
-import re
 
-from lmlab.parameters import TYPES, Parameter, ParameterError, check
+from lmlab.parameters import TYPES, Parameter, ParameterError, check, convert
 from lmlab.runner.lessons import LessonError, find, folder, read_notebook
 
 PROFILES = ("quick", "full")
-INTEGER = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
 
 
 def inspect(lesson):
@@ -183,7 +181,7 @@ def _typed(lesson, known, chosen):
 def _refuse_wrong(lesson, known, judge, name, value):
     try:
         return judge(known[name], value)
-    except (LessonError, ParameterError) as error:
+    except ParameterError as error:
         said = f"{lesson.name}: {error}\n{listing({lesson: known})}"
         raise LessonError(said) from None
 
@@ -202,44 +200,3 @@ def listing(known):
         lines.append(f"The parameters of {lesson.name}:")
         lines += [f"  {parameter}" for parameter in parameters.values()] or ["  none"]
     return "\n".join(lines)
-
-
-def convert(parameter, value):
-    """The value as the parameter's type: from a command-line text, or from YAML.
-
-    An int is digits only, a bool true or false, a list its items between commas,
-    with or without brackets. A float must be finite: a lesson that is given nan
-    trains on nothing and fails far from the cause. Raises LessonError for another
-    type, or a value out of the parameter's range.
-    """
-    kind, listed = parameter.type, parameter.type.startswith("list[")
-    try:
-        if listed and isinstance(value, str):
-            value = _items(value)
-        if listed and isinstance(value, list):
-            return check(parameter, [_parsed(kind[5:-1], item) for item in value])
-        return check(parameter, _parsed(kind, value))
-    except ParameterError as error:
-        raise LessonError(str(error)) from None
-
-
-def _items(text):
-    text = text.strip()
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    return [item.strip().strip("'\"") for item in text.split(",")] if text else []
-
-
-def _parsed(kind, value):
-    """What a text says, as int, float or bool; the text itself where it says none."""
-    if not isinstance(value, str) or kind == "str":
-        return value
-    text = value.strip()
-    if kind == "bool":
-        return {"true": True, "false": False}.get(text.lower(), value)
-    if kind == "int" and not INTEGER.fullmatch(text):
-        return value
-    try:
-        return {"int": int, "float": float}.get(kind, str)(text)
-    except ValueError:
-        return value

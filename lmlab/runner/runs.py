@@ -58,7 +58,7 @@ def _interrupted(name):
 
 def _summarize(rows, folder, title):
     """Publish summary.csv and index.html of the run."""
-    publish(folder / "summary.csv", pages.summary_csv(rows))
+    publish(folder / "summary.csv", pages.as_csv([pages.row(each) for each in rows]))
     when = time.strftime("%Y-%m-%d %H:%M")
     publish(folder / "index.html", pages.summary_page(rows, title=title, when=when))
 
