@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value, or says what was expected and what came.
+"""Checks of arguments: the value, or an error that says what was expected and came.
 
 NumPy's numbers pass as Python's; a bool is no number.
 """
@@ -8,7 +8,7 @@ from numbers import Real
 
 import numpy as np
 
-__all__ = ["number", "one_of", "whole"]
+__all__ = ["ids_below", "need", "number", "one_of", "whole"]
 
 
 def whole(name, value, low=1, high=None):
@@ -48,3 +48,23 @@ def one_of(name, value, choices):
         listed = ", ".join(map(str, choices))
         raise ValueError(f"{name} must be one of {listed}; got {value!r}")
     return value
+
+
+def ids_below(vocab_size, ids):
+    """The ids (N,), one or more, as int64; raises ValueError unless all lie below."""
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"ids must be whole numbers (N,), not {ids.dtype} of shape {ids.shape}"
+        )
+    if ids.min() < 0 or ids.max() >= vocab_size:
+        raise ValueError(
+            f"ids must lie in 0 … {vocab_size - 1}; got {ids.min()} … {ids.max()}"
+        )
+    return ids.astype(np.int64)
+
+
+def need(condition, name, needed, got):
+    """Raise ValueError, which says what is needed and what came, unless it holds."""
+    if not condition:
+        raise ValueError(f"{name}: {needed} needed, got {got!r}")

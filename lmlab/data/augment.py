@@ -11,7 +11,7 @@ Lengths are in pixels, rows count downwards, and the centre is (H − 1)/2, (W �
 
 import numpy as np
 
-from lmlab.arguments import number
+from lmlab.arguments import need, number
 
 CHUNK = 65_536  # pixels worked on at a time, so that they stay in the cache
 
@@ -30,7 +30,7 @@ def warp(images, rows, columns):
         try:
             array = np.broadcast_to(array, images.shape)
         except ValueError:
-            _need(False, name, f"a shape that fits {images.shape}", array.shape)
+            need(False, name, f"a shape that fits {images.shape}", array.shape)
         places.append(array)
     return _warp(images, lambda part: (places[0][part], places[1][part]))
 
@@ -103,7 +103,7 @@ def distort(
         number(name, value, "[0, 0.99]" if name == "scale" else "[0, 1000000)")
     number("sigma", sigma, "(0, 1000000)")
     known = isinstance(rng, np.random.Generator)
-    _need(known, "rng", "a numpy Generator (np.random.default_rng(0))", rng)
+    need(known, "rng", "a numpy Generator (np.random.default_rng(0))", rng)
 
     numbers = np.array([1, 1, 0, 0, 0, 0])  # _inverse's: the image as it is
     if any(limits.values()):
@@ -135,12 +135,12 @@ def _inverse(images, height, width, shear, degrees, down, right):
     for name, value in numbers.items():
         array = _array(name, value)
         fits = array.shape in ((), (N,))
-        _need(fits, name, f"a number or shape ({N},), one for each image,", array.shape)
+        need(fits, name, f"a number or shape ({N},), one for each image,", array.shape)
         numbers[name] = np.broadcast_to(array.astype(np.float64), (N,))
     height, width, shear, degrees, down, right = numbers.values()
     for name in ("height", "width"):
         least = numbers[name].min(initial=1)
-        _need(least >= 0.01, name, "factors ≥ 0.01", float(least))
+        need(least >= 0.01, name, "factors ≥ 0.01", float(least))
 
     # The picture's point p, from the centre, goes to R K S p + t. Reading at place q
     # undoes it: S⁻¹ K⁻¹ R⁻¹ (q − t), each inverse written down, not computed.
@@ -232,19 +232,14 @@ def _mix(pixels, i, share):
 def _images(images):
     images = np.asarray(images)
     fits = images.ndim == 3 and min(images.shape[1:]) > 0
-    _need(fits, "images", "shape (N, H, W)", images.shape)
+    need(fits, "images", "shape (N, H, W)", images.shape)
     known = images.dtype in (np.float32, np.float64)
-    _need(known, "images", "float32 or float64 (pixels: X / 255)", images.dtype.name)
+    need(known, "images", "float32 or float64 (pixels: X / 255)", images.dtype.name)
     return images
 
 
 def _array(name, value):
     array = np.asarray(value)
-    _need(array.dtype.kind in "iuf", name, "numbers", array.dtype.name)
-    _need(np.isfinite(array).all(), name, "finite numbers", "nan or inf")
+    need(array.dtype.kind in "iuf", name, "numbers", array.dtype.name)
+    need(np.isfinite(array).all(), name, "finite numbers", "nan or inf")
     return array
-
-
-def _need(condition, name, needed, got):
-    if not condition:
-        raise ValueError(f"{name}: {needed} needed, got {got!r}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.arguments import number, whole
+from lmlab.arguments import ids_below, number, whole
 
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -76,12 +76,7 @@ class MarkovSource:
         The first symbols, which have fewer than k before them, are judged by the
         stationary distribution, so that the sum is ln P(text).
         """
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids must be whole numbers (N,), got shape {ids.shape}")
-        if ids.min() < 0 or ids.max() >= len(self.symbols):
-            raise ValueError(f"ids must lie in 0 … {len(self.symbols) - 1}")
-        k = self.order
+        ids, k = ids_below(len(self.symbols), ids), self.order
         before = tuple(ids[i : len(ids) - k + i] for i in range(k + 1))
         rest = np.log(self.transitions[before]) if len(ids) > k else []
         # P(first i symbols): the stationary distribution, summed over the later ones.

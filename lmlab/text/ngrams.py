@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from lmlab.arguments import whole
+from lmlab.arguments import ids_below, whole
 
 
 def bits_per_byte(nats, num_bytes):
@@ -53,7 +53,7 @@ class NGrams:
 
     def __init__(self, ids, n, vocab_size):
         self.n, self.vocab_size = whole("n", n), whole("vocab_size", vocab_size)
-        ids = _checked(ids, vocab_size)
+        ids = ids_below(vocab_size, ids)
         contexts, self._contexts = [np.zeros(len(ids), dtype=np.int64)], []
         for back in range(1, n):
             # A context is one that is shorter by its oldest token, and that token.
@@ -77,7 +77,7 @@ class NGrams:
 
         The first tokens have nothing before them, as at the start of the training text.
         """
-        ids = _checked(ids, self.vocab_size)
+        ids = ids_below(self.vocab_size, ids)
         before = [_shifted(ids, back, self.vocab_size) for back in range(1, self.n)]
         return np.log(self._probabilities(before, ids))
 
@@ -136,16 +136,3 @@ def _find(sorted_keys, keys):
     """The places of keys in sorted_keys, −1 for those that are not there."""
     at = np.searchsorted(sorted_keys, keys).clip(max=len(sorted_keys) - 1)
     return np.where(sorted_keys[at] == keys, at, -1)
-
-
-def _checked(ids, vocab_size):
-    ids = np.asarray(ids)
-    if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
-        raise ValueError(
-            f"ids must be whole numbers (N,), not {ids.dtype} of shape {ids.shape}"
-        )
-    if ids.min() < 0 or ids.max() >= vocab_size:
-        raise ValueError(
-            f"ids must lie in 0 … {vocab_size - 1}; got {ids.min()} … {ids.max()}"
-        )
-    return ids.astype(np.int64)
