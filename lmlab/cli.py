@@ -137,9 +137,9 @@ def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
     on this machine's own kernels and on those of an old processor; it and its figures
     are replaced only when both ran to the end and every compared output is the same.
     """
-    from lmlab.runner import stored
+    from lmlab.runner.notebooks import renew
 
-    _leave(*stored.renew(names or [], workers=jobs, timeout=timeout))
+    _leave(*renew(names or [], workers=jobs, timeout=timeout))
 
 
 @app.command()
