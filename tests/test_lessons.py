@@ -186,6 +186,11 @@ class TestParameters:
         with pytest.raises(LessonError, match="03_cut is not a readable notebook"):
             use(lessons.find("3"))
 
+    def test_one_that_goes_deeper_is_named_as_such(self, course):
+        (course / "deeper" / "02_mlp_numpy.ipynb").write_text("{}")
+        with pytest.raises(LessonError, match=r"^02_mlp_numpy-deeper is not a "):
+            parameters.inspect(lessons.find("02-deeper"))
+
     def test_a_notebook_without_a_kernel(self, course):
         path = write(course / "03_plain.ipynb")
         notebook = nbformat.read(path, as_version=4)

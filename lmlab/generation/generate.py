@@ -48,7 +48,8 @@ def generate(
     continuation with the highest log-probability / length ** length_penalty, the best
     first, as Hugging Face does (see `generation.search`); length counts the new ids
     alone, the stop included. seed: the same seed draws the same; None draws anew. The
-    global random generators are never used.
+    global random generators are never used, and each part of the model stays in the
+    mode that it is in.
     use_cache=False reads everything again for each id: slower, and the same. crop: of
     a prompt that is too long keep the end; without it, that is an error.
     vocab_size: of the tokenizer, if the model has more rows than it has ids: those to

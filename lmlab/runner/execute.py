@@ -2,7 +2,7 @@
 
 papermill alone calls a run good when the kernel died, the time ran out or a cell
 left early; here it is good only when its last cell ran. Nothing is written but in
-a scratch folder: what becomes of the result is decided by `lmlab.runner.executor`.
+a scratch folder: what becomes of the result is decided by `lmlab.runner.records`.
 """
 
 import contextlib

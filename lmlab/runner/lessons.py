@@ -115,6 +115,15 @@ def _matching(name, also=()):
     raise LessonError(f"There is no lesson {name!r}. Did you mean {said}?")
 
 
+def name_of(path):
+    """A notebook's name by its path, as a Lesson has it; what is behind a dot is not.
+
+    So that one of the course, and a run's copy of it in whatever folder, have the same.
+    """
+    stem, kind = path.name.split(".")[0], path.absolute().parent.name
+    return f"{stem}-{kind}" if kind in KINDS else stem
+
+
 def read_notebook(path):
     """The notebook at path, in the current format.
 
@@ -125,7 +134,7 @@ def read_notebook(path):
     try:
         return nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat's own are of many kinds
-        message = f"{path.stem} is not a readable notebook: {error}"
+        message = f"{name_of(path)} is not a readable notebook: {error}"
         raise LessonError(message) from None
 
 

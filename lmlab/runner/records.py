@@ -268,9 +268,7 @@ def _beside(path, found):
 
 def _of_notebook(path):
     """The record of an executed notebook: that of its run, or what it says itself."""
-    notebook, lesson = lessons.read_notebook(path), path.name.split(".")[0]
-    if (kind := path.absolute().parent.name) in lessons.KINDS:  # one of the course's
-        lesson += f"-{kind}"
+    notebook, lesson = lessons.read_notebook(path), lessons.name_of(path)
     beside = path.with_name(f"{lesson}.run.json")
     if beside.exists() and (found := _recorded(beside)).get("digest") == digest(
         notebook
