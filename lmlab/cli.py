@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-LESSONS = "A number or a name: 2, 02, mlp_numpy, 02_mlp_numpy. Default: all."
+LESSONS = "A number or a name: 2, 02, mlp_numpy, 02_mlp_numpy, 02-deeper. Default: all."
 SET = "Set a parameter, in each lesson that has it or in one."
 TRY = "The values to try. Lists stand between ; as in 'sizes=32,16;64'."
 RESUME = "Run what is missing in --out, or in the newest sweep like this."
@@ -59,6 +59,9 @@ def run(
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="[LESSON.]NAME=VALUE", help=SET),
     ] = None,
+    deeper: Annotated[
+        bool, typer.Option("--deeper", help="With what goes deeper (notebooks/deeper).")
+    ] = False,
     jobs: Jobs = None,
     out: Out = None,
     timeout: Timeout = None,
@@ -67,10 +70,11 @@ def run(
 
     Executed notebooks, summary.csv and index.html go to a new folder under runs/.
     """
-    from lmlab.runner import course
+    from lmlab.runner import runs
 
     given = names or [], profile, parameter or [], out
-    _leave(*course.run(*given, workers=jobs, timeout=timeout))
+    also = ["deeper"] if deeper else []
+    _leave(*runs.run(*given, also=also, workers=jobs, timeout=timeout))
 
 
 @app.command()
@@ -129,13 +133,13 @@ def compare(run_a: Run, run_b: Run):
 def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
     """Execute the committed notebooks again, in place.
 
-    Exercises come with their lesson. Each is executed on this machine's own kernels
-    and on those of an old processor; it and its figures are replaced only when both
-    ran to the end and every compared output is the same.
+    A lesson comes with its exercises and what goes deeper. Each notebook is executed
+    on this machine's own kernels and on those of an old processor; it and its figures
+    are replaced only when both ran to the end and every compared output is the same.
     """
-    from lmlab.runner import stored
+    from lmlab.runner.notebooks import renew
 
-    _leave(*stored.renew(names or [], workers=jobs, timeout=timeout))
+    _leave(*renew(names or [], workers=jobs, timeout=timeout))
 
 
 @app.command()

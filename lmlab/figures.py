@@ -104,10 +104,11 @@ def new(nrows=1, ncols=1, *, width=8.0, height=3.0, **options):
 def show(fig, name, alt):
     """Save the figure as <folder>/<name>.png, show it with its description, close it.
 
-    name: NN-what-it-shows. alt: what a reader should see in it, in words, for those who
-    cannot: the finding, not only the kind of plot. It is the picture's alt text, and
-    what is compared when the stored outputs are tested, so nothing in it may rest on a
-    number that another processor would compute otherwise.
+    name: NN-what-it-shows; in notebooks/deeper NN-deeper-what-it-shows, since both
+    are kept in one folder. alt: what a reader should see in it, in words, for those
+    who cannot: the finding, not only the kind of plot. It is the picture's alt text,
+    and what is compared when the stored outputs are tested, so nothing in it may rest
+    on a number that another processor would compute otherwise.
     Raises ValueError when alt says nothing, and OSError when LMLAB_FIGURES cannot be
     written to; from a checkout that is only to be read, the figure is shown anyway.
     """

@@ -37,6 +37,7 @@ from lmlab.errors import LmlabError
 SCALARS = ("int", "float", "str", "bool")
 TYPES = (*SCALARS, *(f"list[{scalar}]" for scalar in SCALARS))
 
+_INTEGER = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _CHOICE = r'"[^"]*"(?: \([^()"]*\))?'
 _INTERVAL = re.compile(
@@ -130,18 +131,61 @@ class Parameter:
         return self.type.removeprefix("list[").removesuffix("]")
 
     @property
+    def is_list(self):
+        """Whether the value is a list."""
+        return self.type != self.scalar
+
+    @property
     def needs(self):
         """What its value must be, in words."""
-        listed, within = self.type != self.scalar, self.range
+        within = self.range
         if within and within.choices:
-            return f"a list, each {within}" if listed else str(within)
+            return f"a list, each {within}" if self.is_list else str(within)
         words = {"int": "whole number", "float": "finite number", "str": "text"}
         word = words.get(self.scalar, "true or false")
-        if listed:
+        if self.is_list:
             some = word if self.scalar == "bool" else f"{word}s"
             return f"a list of {some}" + (f", each {within}" if within else "")
         some = word if self.scalar == "bool" else f"a {word}"
         return f"{some} {within}" if within else some
+
+
+def convert(parameter, value):
+    """The value as the parameter's type: from a command-line text, or from YAML.
+
+    An int is digits only, a bool true or false, a list its items between commas,
+    with or without brackets. A float must be finite: a lesson that is given nan
+    trains on nothing and fails far from the cause. Raises ParameterError for another
+    type, or a value out of the parameter's range.
+    """
+    if not parameter.is_list:
+        return check(parameter, _parsed(parameter.type, value))
+    items = _items(value) if isinstance(value, str) else value
+    if isinstance(items, list):
+        items = [_parsed(parameter.scalar, item) for item in items]
+    return check(parameter, items)
+
+
+def _items(text):
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return [item.strip().strip("'\"") for item in text.split(",")] if text else []
+
+
+def _parsed(kind, value):
+    """What a text says, as int, float or bool; the text itself where it says none."""
+    if not isinstance(value, str) or kind == "str":
+        return value
+    text = value.strip()
+    if kind == "bool":
+        return {"true": True, "false": False}.get(text.lower(), value)
+    if kind == "int" and not _INTEGER.fullmatch(text):
+        return value
+    try:
+        return {"int": int, "float": float}[kind](text)
+    except ValueError:
+        return value
 
 
 def check(parameter, value):
@@ -150,8 +194,7 @@ def check(parameter, value):
     Raises ParameterError, which names parameter, value and range.
     """
     kind, within = parameter.scalar, parameter.range
-    listed = parameter.type != kind
-    items = value if listed else [value]
+    items = value if parameter.is_list else [value]
     fits = isinstance(items, list) and all(
         _is(kind, item) and (within is None or item in within) for item in items
     )
@@ -160,7 +203,7 @@ def check(parameter, value):
             f"{parameter.name} must be {parameter.needs}, got {value!r}"
         )
     items = [float(item) for item in items] if kind == "float" else items
-    return items if listed else items[0]
+    return items if parameter.is_list else items[0]
 
 
 def _is(kind, value):

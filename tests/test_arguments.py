@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lmlab.arguments import number, one_of, whole, whole_array
+from lmlab.arguments import number, one_of, require, whole, whole_array
 
 
 class TestWhole:
@@ -73,3 +73,27 @@ def test_one_of_lists_the_choices():
     assert one_of("norm", "pre", ("pre", "post")) == "pre"
     with pytest.raises(ValueError, match="norm must be one of pre, post; got 'mid'"):
         one_of("norm", "mid", ("pre", "post"))
+
+
+def test_what_is_needed_is_said():
+    require(True, "X", "one row or more", 0)
+    with pytest.raises(ValueError, match="X: one row or more needed, got 0"):
+        require(False, "X", "one row or more", 0)
+
+
+class TestIds:
+    @pytest.mark.parametrize("ids", [[0, 4], np.array([4, 0], np.uint8)])
+    def test_a_row_of_ids_comes_back_as_int64(self, ids):
+        found = whole_array("ids", ids, 5)
+        assert found.dtype == np.int64
+        assert found.tolist() == list(ids)
+
+    @pytest.mark.parametrize("ids", [[], [[1]], [0.0], ["a"], 1])
+    def test_what_is_no_row_of_whole_numbers(self, ids):
+        with pytest.raises(ValueError, match=r"ids must be whole numbers \(N,\), not"):
+            whole_array("ids", ids, 5)
+
+    @pytest.mark.parametrize("ids", [[0, 5], [-1, 3]])
+    def test_what_lies_outside(self, ids):
+        with pytest.raises(ValueError, match=f"in 0 … 4; got {ids[0]} … {ids[1]}"):
+            whole_array("ids", ids, 5)

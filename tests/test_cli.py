@@ -300,6 +300,50 @@ def test_parameters_all_threads_and_a_folder_of_ones_choice(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+DEEPER = [
+    "seed: int = 0  # the seed\nlr: float = 0.2",
+    """\
+    from lmlab import figures, record
+    record.metric("depth", 2.0, headline=True, digits=1)
+    fig, ax = figures.new()
+    figures.show(fig, "00-deeper-line", "a line that goes down")""",
+]
+
+
+def test_what_goes_deeper_is_run_beside_its_lesson(tmp_path):
+    course = Course(tmp_path, _00_good=GOOD)
+    write(course.notebooks / "deeper" / "00_good.ipynb", DEEPER)
+    code, out, err = course.lmlab("run", "--deeper", "-p", "00-deeper.seed=3")
+    assert (code, err) == (0, "")
+    (run,) = (tmp_path / "runs").glob("20*")
+    rows = summary(run)
+    assert rows["00_good"]["headline"] == "accuracy 0.988"
+    assert rows["00_good-deeper"]["headline"] == "depth 2.0"
+    assert "│ 00_good-deeper │" in out
+    expected = {"summary.csv", "index.html"}
+    expected |= {"figures/00-line.png", "figures/00-deeper-line.png"}
+    for name, lr in (("00_good", 0.1), ("00_good-deeper", 0.2)):
+        expected |= {f"{name}.ipynb", f"{name}.html", f"{name}.run.json"}
+        kept = json.loads((run / f"{name}.run.json").read_text(encoding="utf-8"))
+        seed = 3 if name.endswith("deeper") else 0
+        assert kept["parameters"] == {"seed": seed, "lr": lr}
+    assert files(run) == expected
+    assert records.load(run).keys() == rows.keys()
+
+
+def test_one_notebook_that_goes_deeper_is_run_alone(tmp_path):
+    course = Course(tmp_path, _00_good=GOOD)
+    write(course.notebooks / "deeper" / "00_good.ipynb", DEEPER)
+    code, _, _ = course.lmlab("run", "00-deeper", "--out", "mine")
+    assert code == 0
+    assert list(summary(tmp_path / "mine")) == ["00_good-deeper"]
+    (tmp_path / "mine" / "00_good-deeper.run.json").unlink()
+    ran = tmp_path / "mine" / "00_good-deeper.ipynb"
+    stored = course.notebooks / "deeper" / "00_good.ipynb"
+    stored.write_bytes(ran.read_bytes())
+    assert list(records.load(ran)) == list(records.load(stored)) == ["00_good-deeper"]
+
+
 def test_a_lesson_that_needs_too_much_memory_says_what_to_lower(tmp_path):
     too_large = [
         "seed: int = 1\nbatch_size: int = 512\nlr: float = 0.1",
@@ -489,6 +533,7 @@ def refreshed(tmp_path_factory):
         tmp_path_factory.mktemp("refreshed"), _00_good=GOOD, _01_fails=FAILS
     )
     write(course.notebooks / "exercises" / "00_good.ipynb", ["n: int = 3", "n + 1"])
+    write(course.notebooks / "deeper" / "00_good.ipynb", ["n: int = 3", "n + 2"])
     course.before = (course.notebooks / "01_fails.ipynb").read_bytes()
     course.code, course.out, course.err = course.lmlab("notebooks", "-j", "2")
     return course
@@ -500,11 +545,13 @@ class TestNotebooks:
         assert "01_fails: failed in cell In [3]: ValueError" in refreshed.err
         assert (refreshed.notebooks / "01_fails.ipynb").read_bytes() == refreshed.before
 
-    def test_the_others_are_replaced_with_their_exercises_and_figures(self, refreshed):
+    def test_the_others_are_replaced_with_what_belongs_to_them(self, refreshed):
         notebook = nbformat.read(refreshed.notebooks / "00_good.ipynb", 4)
         assert len(record.read(notebook)) == 4
         exercise = refreshed.notebooks / "exercises" / "00_good.ipynb"
         assert nbformat.read(exercise, 4).cells[2].outputs[0].data["text/plain"] == "4"
+        deeper = refreshed.notebooks / "deeper" / "00_good.ipynb"
+        assert nbformat.read(deeper, 4).cells[2].outputs[0].data["text/plain"] == "5"
         assert files(refreshed.folder / "figures") == {"00-line.png"}
         assert not (refreshed.folder / "runs").exists()
 

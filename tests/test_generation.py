@@ -315,6 +315,17 @@ def test_the_model_is_left_as_it_was(model):
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
+def test_each_part_of_the_model_keeps_its_mode(model):
+    frozen = model.train().blocks[0].eval()
+    try:
+        generate(model, PROMPTS[0], 2)
+        assert model.training
+        assert model.blocks[1].training
+        assert not any(part.training for part in frozen.modules())
+    finally:
+        model.eval()
+
+
 def test_the_context_can_be_filled_to_its_end(model):
     prompt = [i % 53 for i in range(30)]
     options = {"temperature": 2.0, "seed": 0}

@@ -227,11 +227,11 @@ CASES = {  # outputs of a cell, those of the other run, the lines that differ
 class TestDifferences:
     @pytest.mark.parametrize("name", CASES)
     def test_the_first_line_that_differs_is_found(self, name):
-        from lmlab.runner import stored
+        from lmlab.runner import notebooks
 
         a, b, expected = CASES[name]
         books = [nbformat.v4.new_notebook(cells=[cell(*x)]) for x in (a, b)]
-        found = stored.differences(*books)
+        found = notebooks.differences(*books)
         assert found == ([] if expected is None else [(1, *expected)])
 
     @pytest.mark.parametrize("name", CASES)
@@ -256,14 +256,14 @@ class TestDifferences:
         assert same == (expected is None)
 
     def test_a_cell_that_varies_is_left_out_and_counted(self):
-        from lmlab.runner import stored
+        from lmlab.runner import notebooks
 
         cells = [cell(stream(x), tags=["nbval-ignore-output"]) for x in "ab"]
         last = [cell(stream(x)) for x in "cd"]
         books = [
             nbformat.v4.new_notebook(cells=list(pair)) for pair in zip(cells, last)
         ]
-        assert stored.differences(*books) == [(2, "c", "d")]
+        assert notebooks.differences(*books) == [(2, "c", "d")]
 
 
 def test_continuous_integration_computes_on_the_reduced_set():

@@ -36,10 +36,15 @@ def course(tmp_path, monkeypatch):
     write(folder / "01_backprop.ipynb", "seed: int = 0\nlr: float = 0.5  # above 0")
     write(folder / "02_mlp_numpy.ipynb")
     write(folder / "exercises" / "02_mlp_numpy.ipynb")
+    write(folder / "deeper" / "02_mlp_numpy.ipynb", "seed: int = 0\nlr: float = 0.2")
     write(folder / "notes.ipynb")
     (folder / "full.yaml").write_text("02_mlp_numpy: {dataset: mnist, epochs: 9}\n")
     monkeypatch.setenv("LMLAB_NOTEBOOKS", str(folder))
     return folder
+
+
+def names(found):
+    return [lesson.name for lesson in found]
 
 
 def refused(*assignments, names=(), profile="quick"):
@@ -67,11 +72,41 @@ class TestFind:
         found = lessons.select(["mlp_numpy", "1", "02"])
         assert [x.name for x in found] == ["01_backprop", "02_mlp_numpy"]
 
-    def test_exercises_come_with_their_lesson_and_alone(self, course):
-        found = lessons.select(["2"], ["exercises"])
-        assert [x.name for x in found] == ["02_mlp_numpy", "exercises/02_mlp_numpy"]
-        found = lessons.select(["exercises/02_mlp_numpy"], ["exercises"])
-        assert [x.name for x in found] == ["exercises/02_mlp_numpy"]
+    @pytest.mark.parametrize("kind", ["deeper", "exercises"])
+    def test_a_kind_comes_with_its_lesson_where_it_is_asked_for(self, course, kind):
+        assert names(lessons.select(["2"])) == ["02_mlp_numpy"]
+        both = ["02_mlp_numpy", f"02_mlp_numpy-{kind}"]
+        assert names(lessons.select(["2"], [kind])) == both
+        assert names(lessons.select([], [kind])) == ["01_backprop", *both]
+
+    @pytest.mark.parametrize("kind", ["deeper", "exercises"])
+    @pytest.mark.parametrize("also", [(), ("deeper",), lessons.KINDS])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "02-{}",
+            "2-{}",
+            "mlp_numpy-{}",
+            "02_mlp_numpy-{}",
+            "{}/02_mlp_numpy",
+            "{}/2",
+            "notebooks/{}/02_mlp_numpy.ipynb",
+        ],
+    )
+    def test_a_notebook_of_a_kind_goes_by_its_own_name(self, course, name, kind, also):
+        (found,) = lessons.select([name.format(kind)], also)
+        assert found == lessons.find(name.format(kind))
+        assert found.name == f"02_mlp_numpy-{kind}"
+        assert found.path == course / kind / "02_mlp_numpy.ipynb"
+        assert found.kind == kind
+
+    def test_one_that_is_not_there_names_those_of_its_kind(self, course):
+        message = r"'01-deeper'. Did you mean 02_mlp_numpy-deeper\?$"
+        with pytest.raises(LessonError, match=message):
+            lessons.find("01-deeper")
+        (course / "deeper" / "02_mlp_numpy.ipynb").unlink()
+        with pytest.raises(LessonError, match=r"mean 02_mlp_numpy or 01_backprop\?$"):
+            lessons.find("02-deeper")
 
     def test_an_unknown_lesson_names_the_near_one(self, course):
         with pytest.raises(LessonError, match=r"'mlp_nump'.*mean 02_mlp_numpy\?$"):
@@ -150,6 +185,11 @@ class TestParameters:
         (course / "03_cut.ipynb").write_text(text)
         with pytest.raises(LessonError, match="03_cut is not a readable notebook"):
             use(lessons.find("3"))
+
+    def test_one_that_goes_deeper_is_named_as_such(self, course):
+        (course / "deeper" / "02_mlp_numpy.ipynb").write_text("{}")
+        with pytest.raises(LessonError, match=r"^02_mlp_numpy-deeper is not a "):
+            parameters.inspect(lessons.find("02-deeper"))
 
     def test_a_notebook_without_a_kernel(self, course):
         path = write(course / "03_plain.ipynb")
@@ -266,6 +306,10 @@ class TestValues:
         assert given["01_backprop"] == {"lr": 2.0}
         assert given["02_mlp_numpy"] == {"lr": 3.0}
 
+    def test_an_address_tells_a_lesson_from_what_goes_deeper(self, course):
+        given = chosen("02-deeper.lr=3", "02.lr=1", names=["2", "02-deeper"])
+        assert given == {"02_mlp_numpy": {"lr": 1.0}, "02_mlp_numpy-deeper": {"lr": 3}}
+
     def test_an_address_that_does_not_have_it(self, course):
         message = refused("01.epochs=3")
         assert "There is no parameter 'epochs'" in message
@@ -288,6 +332,12 @@ class TestProfiles:
         given = chosen("epochs=1", profile="full")
         assert given["02_mlp_numpy"] == {"dataset": "mnist", "epochs": 1}
         assert chosen(names=["1"], profile="full") == {"01_backprop": {}}
+
+    def test_what_goes_deeper_has_a_profile_of_its_own(self, course):
+        (course / "full.yaml").write_text("02_mlp_numpy-deeper: {lr: 0.7}")
+        both = {"names": ["2", "02-deeper"], "profile": "full"}
+        given = {"02_mlp_numpy": {}, "02_mlp_numpy-deeper": {"lr": 0.7}}
+        assert chosen(**both) == given
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -343,6 +393,12 @@ class TestStart:
         assert lessons.start(lessons.find("2")).name == "02_mlp_numpy-2.ipynb"
         assert lessons.start(lessons.find("2")).name == "02_mlp_numpy-3.ipynb"
         assert first.read_text() == "my work"
+
+    def test_what_goes_deeper_is_copied_beside_its_lesson(self, course):
+        copy = lessons.start(lessons.find("02-deeper"))
+        assert copy == course.parent / "work" / "02_mlp_numpy-deeper.ipynb"
+        assert "lr: float = 0.2" in lessons.read_notebook(copy).cells[0].source
+        assert lessons.start(lessons.find("2")).name == "02_mlp_numpy.ipynb"
 
     def test_a_folder_that_cannot_be_made(self, course):
         (course.parent / "work").write_text("a file")

@@ -5,7 +5,7 @@ import copy
 import nbformat
 import pytest
 
-from lmlab.runner.stored import merge_streams, normalize
+from lmlab.runner.notebooks import merge_streams, normalize
 
 new = nbformat.v4
 

@@ -65,6 +65,15 @@ def statuses(folder):
     return {row["run"]: row["status"] for row in table(folder)}
 
 
+def test_a_sweep_of_what_goes_deeper_is_no_sweep_of_its_lesson(course):
+    write(course.notebooks / "deeper" / "01_tiny.ipynb", [PARAMETERS, MEASURES])
+    begun = sweeps.begin(sweeps.plan("01-deeper", "quick", ["seed=0,1"]))
+    assert begun.record_path("seed=0").name == "01_tiny-deeper.run.json"
+    assert sweeps.find(sweeps.plan("01-deeper", "quick", ["seed=0,1"])).folder
+    with pytest.raises(LessonError, match="There is no sweep of 01_tiny in"):
+        sweeps.find(sweeps.plan("1", "quick", ["seed=0,1"]))
+
+
 # --- The grid ---
 
 

@@ -16,7 +16,7 @@ from lmlab.arguments import number, whole
 from lmlab.generation import sampling
 from lmlab.generation.search import search
 from lmlab.models.gpt import Cache
-from lmlab.models.wrappers import gpt_inside
+from lmlab.models.wrappers import gpt_inside, modes_kept
 
 
 def generate(
@@ -48,7 +48,8 @@ def generate(
     continuation with the highest log-probability / length ** length_penalty, the best
     first, as Hugging Face does (see `generation.search`); length counts the new ids
     alone, the stop included. seed: the same seed draws the same; None draws anew. The
-    global random generators are never used.
+    global random generators are never used, and each part of the model stays in the
+    mode that it is in.
     use_cache=False reads everything again for each id: slower, and the same. crop: of
     a prompt that is too long keep the end; without it, that is an error.
     vocab_size: of the tokenizer, if the model has more rows than it has ids: those to
@@ -73,26 +74,22 @@ def generate(
     stop = stop if hasattr(stop, "__iter__") else [stop]
     stop = {whole("stop", i, 0, V - 1) for i in stop}
     prompts = _fitting(prompts, num_tokens, model.config, V, crop)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            text = RunningText(
-                model, prompts, num_tokens, V, use_cache, remember=penalty != 1
-            )
-            if num_beams == 1:
-                choose = partial(
-                    _choose, text=text, penalty=penalty, temperature=temperature,
-                    top_k=top_k, top_p=top_p, generator=_generator(text.device, seed),
-                )  # fmt: skip
-                return _write(text, choose, num_tokens, num_sequences, stop)
-            found = search(
-                text, num_tokens, num_beams, stop,
-                length_penalty=length_penalty, repetition_penalty=penalty,
+    with modes_kept(model), torch.inference_mode():
+        model.eval()
+        text = RunningText(
+            model, prompts, num_tokens, V, use_cache, remember=penalty != 1
+        )
+        if num_beams == 1:
+            choose = partial(
+                _choose, text=text, penalty=penalty, temperature=temperature,
+                top_k=top_k, top_p=top_p, generator=_generator(text.device, seed),
             )  # fmt: skip
-            return [ids for row in found for _, ids in row[:num_sequences]]
-    finally:
-        model.train(was_training)
+            return _write(text, choose, num_tokens, num_sequences, stop)
+        found = search(
+            text, num_tokens, num_beams, stop,
+            length_penalty=length_penalty, repetition_penalty=penalty,
+        )  # fmt: skip
+        return [ids for row in found for _, ids in row[:num_sequences]]
 
 
 def _check_together(temperature, drawn_from, num_beams, num_sequences):

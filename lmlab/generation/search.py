@@ -172,6 +172,7 @@ def greedy(model, source, max_length, *, start=1, end=2, pad=0):
 
     source (B, S). Returns Found. One that never ends is cut off at max_length.
     Raises TypeError or ValueError unless max_length is a whole number from 1.
+    The model is used in the mode that it is in: call its eval() before.
     """
     max_length = whole("max_length", max_length)
     targets = _Targets(model, source, start)
@@ -200,7 +201,8 @@ def beam_search(
     Nested beams, the default, have what plain ones lack: num_beams=1 is greedy, and
     more beams never score lower; with nested=False it is Hugging Face's search. One
     that has not ended at max_length is judged as it stands.
-    source (B, S). Returns Found, with scores / length ** length_penalty.
+    source (B, S). Returns Found, with scores / length ** length_penalty. The model is
+    used in the mode that it is in: call its eval() before.
     Raises TypeError or ValueError, naming the argument.
     """
     max_length = whole("max_length", max_length)

@@ -1,4 +1,9 @@
-"""The module inside what torch.compile, DataParallel and their like wrap around it."""
+"""The module inside what torch.compile, DataParallel and their like wrap around it.
+
+And the modes of its parts, which whoever borrows a model gives back as they were.
+"""
+
+import contextlib
 
 from lmlab.models.gpt import Config
 
@@ -36,6 +41,17 @@ def gpt_inside(model):
             "makes one of transformers' GPT2LMHeadModel"
         )
     return inside
+
+
+@contextlib.contextmanager
+def modes_kept(model):
+    """Leave each part of the model in training mode, or not, as it was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def plain_name(name):

@@ -136,7 +136,7 @@ def disk():
     from lmlab.runner import lessons
 
     try:
-        runs = lessons.folder().parent / "runs"
+        runs = lessons.runs()
     except lessons.LessonError as error:
         advice = "set LMLAB_NOTEBOOKS to the folder of the lessons, or unset it"
         yield Finding("disk, runs", False, str(error), advice)
@@ -196,12 +196,11 @@ def kernel():
     """A kernel of this Python starts and answers."""
     import nbformat
 
-    from lmlab.runner import execute
+    from lmlab.runner import execute, executor, notebooks
 
     cells = [nbformat.v4.new_code_cell("import lmlab")]
-    language = {"name": "python", "display_name": "Python 3", "language": "python"}
-    metadata = {"kernelspec": language, "language_info": {"name": "python"}}
-    with tempfile.TemporaryDirectory(prefix="lmlab-") as scratch:
+    metadata = {"kernelspec": notebooks.KERNELSPEC, "language_info": notebooks.LANGUAGE}
+    with executor.scratch_folder() as scratch:
         job = execute.Job("kernel", Path(scratch) / "probe.ipynb", Path(scratch))
         probe = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
         nbformat.write(probe, job.source)

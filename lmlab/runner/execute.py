@@ -2,7 +2,7 @@
 
 papermill alone calls a run good when the kernel died, the time ran out or a cell
 left early; here it is good only when its last cell ran. Nothing is written but in
-a scratch folder: what becomes of the result is decided by `lmlab.runner.executor`.
+a scratch folder: what becomes of the result is decided by `lmlab.runner.records`.
 """
 
 import contextlib
@@ -89,7 +89,8 @@ def _run(job, progress, started):
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from lmlab.runner.lessons import assigned, read_notebook
+    from lmlab.runner.lessons import read_notebook
+    from lmlab.runner.parameters import assigned
 
     for noisy in ("papermill", "traitlets", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -14,7 +14,7 @@ FILE = "events.out.tfevents.0.lmlab"  # TensorBoard looks for such names
 def write_experiment(folder, parameters, grid, metrics):
     """Publish what the runs have in common.
 
-    parameters: lmlab.runner.parameters.Parameter, in the order to show; grid: the
+    parameters: lmlab.parameters.Parameter, in the order to show; grid: the
     values of those that are swept; metrics: names.
     """
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2

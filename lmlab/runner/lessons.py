@@ -1,6 +1,5 @@
-"""Find the lessons, by number or name, and hand out copies of them."""
+"""Find the lessons and what belongs to them, by number or name, and hand out copies."""
 
-import ast
 import difflib
 import os
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ class LessonError(LmlabError):
 
 
 # Notebooks that belong to a lesson have its file's name, in a folder of their kind.
-KINDS = ("exercises",)
+KINDS = ("deeper", "exercises")
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One notebook. name: NN_name, or exercises/NN_name for its exercises."""
+    """One notebook. name: NN_name of a lesson, NN_name-kind of what belongs to it."""
 
     name: str
     path: Path
@@ -29,6 +28,11 @@ class Lesson:
     def number(self):
         """The two digits that the file's name starts with."""
         return self.path.stem[:2]
+
+    @property
+    def kind(self):
+        """One of KINDS, or "" for a lesson."""
+        return self.name.removeprefix(self.path.stem).removeprefix("-")
 
 
 def folder():
@@ -49,13 +53,17 @@ def folder():
     )
 
 
+def runs():
+    """The folder of all runs and sweeps, beside that of the lessons."""
+    return folder().parent / "runs"
+
+
 def find_all(also=()):
     """Every lesson in order, each followed by its notebooks of the KINDS in also."""
-    here = folder()
     found = [
-        Lesson(f"{kind}{path.stem}", path)
-        for kind in ("", *(f"{kind}/" for kind in also))
-        for path in here.glob(f"{kind}[0-9][0-9]_*.ipynb")
+        Lesson(f"{path.stem}-{kind}" if kind else path.stem, path)
+        for kind in ("", *also)
+        for path in (folder() / kind).glob("[0-9][0-9]_*.ipynb")
     ]
     return sorted(found, key=lambda lesson: (lesson.path.stem, lesson.name))
 
@@ -63,40 +71,57 @@ def find_all(also=()):
 def select(names, also=()):
     """The lessons that were asked for, each once, in order; all when none is named.
 
-    names: numbers or names ("2", "02", "mlp_numpy", "02_mlp_numpy"). With a kind in
-    also they come with their lesson, or alone, as exercises/02_mlp_numpy.
+    names: numbers or names ("2", "02", "mlp_numpy", "02_mlp_numpy"). What belongs to a
+    lesson has its kind behind or before it ("02-deeper", "deeper/02_mlp_numpy"); with
+    the kind in also it comes with its lesson, too.
     Raises LessonError for a name that no lesson has, naming the near ones.
     """
-    lessons = find_all(also)
-    if not lessons:
+    if not find_all():
         raise LessonError(f"{folder()} holds no lesson (NN_name.ipynb).")
-    wanted = {lesson for name in names for lesson in _matching(name, lessons)}
-    return [lesson for lesson in lessons if lesson in wanted or not names]
+    if not names:
+        return find_all(also)
+    wanted = {lesson for name in names for lesson in _matching(name, also)}
+    return [lesson for lesson in find_all(KINDS) if lesson in wanted]
 
 
 def find(name):
-    """The one lesson of that number or name."""
-    return _matching(name, find_all())[0]
+    """The one lesson, or notebook of a kind, of that number or name."""
+    return _matching(name)[0]
 
 
-def _matching(name, lessons):
+def _matching(name, also=()):
     *above, key = name.removesuffix(".ipynb").split("/")
+    kind = above[-1] if above and above[-1] in KINDS else ""
+    before, _, last = key.rpartition("-")
+    if last in KINDS:
+        key, kind = before, last
+    kinds = {kind} if kind else {"", *also}
+    lessons = [lesson for lesson in find_all(KINDS) if lesson.kind in kinds]
     number = f"{int(key):02d}" if key.isascii() and key.isdigit() else None
-    kind = f"{above[-1]}/" if above and above[-1] in KINDS else None
     found = [
         lesson
         for lesson in lessons
-        if (key in (lesson.path.stem, lesson.path.stem[3:]) or number == lesson.number)
-        and (kind is None or lesson.name.startswith(kind))
+        if key in (lesson.path.stem, lesson.path.stem[3:]) or number == lesson.number
     ]
     if found:
         return found
-    names = {part: x.name for x in lessons for part in (x.name, x.name[3:], x.number)}
+    lessons = [lesson for lesson in lessons if lesson.kind == kind] or find_all()
+    parts = ((x.path.stem, x.path.stem[3:], x.number) for x in lessons)
+    names = {part: x.name for x, each in zip(lessons, parts) for part in each}
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
     near = dict.fromkeys(names[match] for match in near) or [x.name for x in lessons]
     *others, last = near
     said = f"{', '.join(others)} or {last}" if others else last
     raise LessonError(f"There is no lesson {name!r}. Did you mean {said}?")
+
+
+def name_of(path):
+    """A notebook's name by its path, as a Lesson has it; what is behind a dot is not.
+
+    So that one of the course, and a run's copy of it in whatever folder, have the same.
+    """
+    stem, kind = path.name.split(".")[0], path.absolute().parent.name
+    return f"{stem}-{kind}" if kind in KINDS else stem
 
 
 def read_notebook(path):
@@ -109,20 +134,8 @@ def read_notebook(path):
     try:
         return nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat's own are of many kinds
-        message = f"{path.stem} is not a readable notebook: {error}"
+        message = f"{name_of(path)} is not a readable notebook: {error}"
         raise LessonError(message) from None
-
-
-def assigned(notebook, tag="parameters"):
-    """{name: value} of what the code cells with this tag assign, literals all."""
-    values = {}
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and tag in cell.metadata.get("tags", []):
-            for node in ast.parse(cell.source).body:
-                targets = getattr(node, "targets", [getattr(node, "target", None)])
-                if isinstance(targets[0], ast.Name):
-                    values[targets[0].id] = ast.literal_eval(node.value)
-    return values
 
 
 def start(lesson):
@@ -139,7 +152,7 @@ def start(lesson):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     work = folder().parent / "work"
-    path, again = work / lesson.path.name, 1
+    path, again = work / f"{lesson.name}.ipynb", 1
     try:
         work.mkdir(exist_ok=True)
         while True:
@@ -149,7 +162,7 @@ def start(lesson):
                 return path
             except FileExistsError:
                 again += 1
-                path = work / f"{lesson.path.stem}-{again}.ipynb"
+                path = work / f"{lesson.name}-{again}.ipynb"
     except OSError as error:
         message = f"The copy cannot be written to {work}: {error.strerror}."
         raise LessonError(message) from None

@@ -69,12 +69,12 @@ def table(results):
     return found
 
 
-def summary_csv(results):
-    """The summary as CSV, one line per lesson."""
+def as_csv(rows):
+    """The rows, {column: text} each, as CSV under a line of their columns."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row(result) for result in results)
+    writer.writerows(rows)
     return text.getvalue()
 
 

@@ -7,13 +7,11 @@ parameter nor checks a type or a range, so all of it is done here, before anythi
 
 import ast
 import difflib
-import re
 
-from lmlab.parameters import TYPES, Parameter, ParameterError, check
+from lmlab.parameters import TYPES, Parameter, ParameterError, check, convert
 from lmlab.runner.lessons import LessonError, find, folder, read_notebook
 
 PROFILES = ("quick", "full")
-INTEGER = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
 
 
 def inspect(lesson):
@@ -31,7 +29,10 @@ def inspect(lesson):
     except (ValueError, AttributeError) as error:  # it names no kernel or language
         raise LessonError(f"{lesson.name} cannot be inspected: {error}") from None
     known = {name: _parameter(lesson, entry) for name, entry in found.items()}
-    missed = [name for name in _assigned(lesson, notebook) if name not in known]
+    try:
+        missed = [name for name, _ in _assignments(notebook) if name not in known]
+    except SyntaxError as error:
+        raise LessonError(f"{lesson.name}: parameters cell: {error}") from None
     if missed:
         raise LessonError(
             f"{lesson.name}: papermill cannot read the parameter {missed[0]!r}. "
@@ -40,18 +41,19 @@ def inspect(lesson):
     return known
 
 
-def _assigned(lesson, notebook):
+def assigned(notebook, tag="parameters"):
+    """{name: value} of what the code cells with this tag assign, literals all."""
+    return {k: ast.literal_eval(value) for k, value in _assignments(notebook, tag)}
+
+
+def _assignments(notebook, tag="parameters"):
+    """(name, the value's node) of each assignment in the code cells with this tag."""
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            try:
-                body = ast.parse(cell.source).body
-            except SyntaxError as error:
-                raise LessonError(f"{lesson.name}: parameters cell: {error}") from None
-            for node in body:
+        if cell.cell_type == "code" and tag in cell.metadata.get("tags", []):
+            for node in ast.parse(cell.source).body:
                 for target in getattr(node, "targets", [getattr(node, "target", None)]):
                     if isinstance(target, ast.Name):
-                        yield target.id
-            return
+                        yield target.id, node.value
 
 
 def _parameter(lesson, entry):
@@ -179,7 +181,7 @@ def _typed(lesson, known, chosen):
 def _refuse_wrong(lesson, known, judge, name, value):
     try:
         return judge(known[name], value)
-    except (LessonError, ParameterError) as error:
+    except ParameterError as error:
         said = f"{lesson.name}: {error}\n{listing({lesson: known})}"
         raise LessonError(said) from None
 
@@ -198,44 +200,3 @@ def listing(known):
         lines.append(f"The parameters of {lesson.name}:")
         lines += [f"  {parameter}" for parameter in parameters.values()] or ["  none"]
     return "\n".join(lines)
-
-
-def convert(parameter, value):
-    """The value as the parameter's type: from a command-line text, or from YAML.
-
-    An int is digits only, a bool true or false, a list its items between commas,
-    with or without brackets. A float must be finite: a lesson that is given nan
-    trains on nothing and fails far from the cause. Raises LessonError for another
-    type, or a value out of the parameter's range.
-    """
-    kind, listed = parameter.type, parameter.type.startswith("list[")
-    try:
-        if listed and isinstance(value, str):
-            value = _items(value)
-        if listed and isinstance(value, list):
-            return check(parameter, [_parsed(kind[5:-1], item) for item in value])
-        return check(parameter, _parsed(kind, value))
-    except ParameterError as error:
-        raise LessonError(str(error)) from None
-
-
-def _items(text):
-    text = text.strip()
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    return [item.strip().strip("'\"") for item in text.split(",")] if text else []
-
-
-def _parsed(kind, value):
-    """What a text says, as int, float or bool; the text itself where it says none."""
-    if not isinstance(value, str) or kind == "str":
-        return value
-    text = value.strip()
-    if kind == "bool":
-        return {"true": True, "false": False}.get(text.lower(), value)
-    if kind == "int" and not INTEGER.fullmatch(text):
-        return value
-    try:
-        return {"int": int, "float": float}.get(kind, str)(text)
-    except ValueError:
-        return value

@@ -22,18 +22,13 @@ PACKAGES += ("keras",)
 HINT = "Give a run's folder (runs/latest, say), its .run.json, or an executed .ipynb."
 
 
-def all_runs():
-    """The folder of all runs and sweeps."""
-    return lessons.folder().parent / "runs"
-
-
 def new_folder(chosen=None, prefix=""):
     """The folder for a new run: the chosen one, or runs/<prefix><date>_<time>.
 
     An earlier run is never written over. Raises LessonError when the folder holds
     something already or cannot be written to.
     """
-    path = first = Path(chosen) if chosen else all_runs() / f"{prefix}{now()}"
+    path = first = Path(chosen) if chosen else lessons.runs() / f"{prefix}{now()}"
     again = itertools.count(2)
     try:
         while not chosen and path.exists():
@@ -227,7 +222,7 @@ def load(place):
     """
     path = Path(place)
     if not path.exists() and not path.is_absolute():
-        path = all_runs() / place
+        path = lessons.runs() / place
     if not path.exists():
         raise LessonError(f"There is no run {place!r}. {HINT}")
     if path.is_dir():
@@ -273,7 +268,7 @@ def _beside(path, found):
 
 def _of_notebook(path):
     """The record of an executed notebook: that of its run, or what it says itself."""
-    notebook, lesson = lessons.read_notebook(path), path.name.split(".")[0]
+    notebook, lesson = lessons.read_notebook(path), lessons.name_of(path)
     beside = path.with_name(f"{lesson}.run.json")
     if beside.exists() and (found := _recorded(beside)).get("digest") == digest(
         notebook
@@ -282,8 +277,8 @@ def _of_notebook(path):
     stated = facts(notebook)
     if not stated["claims"] and not stated["metrics"]:
         raise LessonError(f"{path} states no claim and no metric: has it been run?")
-    defaults = lessons.assigned(notebook)
-    values = defaults | lessons.assigned(notebook, "injected-parameters")
+    defaults = parameters.assigned(notebook)
+    values = defaults | parameters.assigned(notebook, "injected-parameters")
     return stated | {
         "lesson": lesson,
         "parameters": values,

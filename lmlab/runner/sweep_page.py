@@ -4,8 +4,6 @@ A plot shows a metric against each parameter, the seeds as a band.
 """
 
 import base64
-import csv
-import io
 import math
 import statistics
 from itertools import pairwise
@@ -93,13 +91,12 @@ def _put(row, kind, values):
 
 def table_csv(sweep):
     """The rows as CSV; what is not known is empty, a list has commas in it."""
-    table, text = rows(sweep), io.StringIO()
-    writer = csv.DictWriter(text, table[0], lineterminator="\n")
-    writer.writeheader()
-    for row in table:
-        shown = {k: "" if v is None else show(v) for k, v in row.items()}
-        writer.writerow(shown)
-    return text.getvalue()
+    return pages.as_csv(
+        [
+            {key: "" if value is None else show(value) for key, value in row.items()}
+            for row in rows(sweep)
+        ]
+    )
 
 
 def _short(sweep):

@@ -23,9 +23,10 @@ from pathlib import Path
 
 from lmlab.errors import LmlabError
 from lmlab.files import publish, publish_changed
+from lmlab.parameters import ParameterError, convert
 from lmlab.runner import hparams, lessons, parameters, records, sweep_page, terminal
-from lmlab.runner.course import lead_to_newest
 from lmlab.runner.lessons import Lesson, LessonError
+from lmlab.runner.runs import lead_to_newest
 from lmlab.runner.sweep_page import show
 
 MOST = 1000  # runs that are started without being asked for in so many words
@@ -77,8 +78,7 @@ def read_grid(lesson, known, assignments):
 
 
 def _values(lesson, parameter, text):
-    is_list = parameter.type.startswith("list")
-    mark, example = (";", "A,B;C") if is_list else (",", "A,B,C")
+    mark, example = (";", "A,B;C") if parameter.is_list else (",", "A,B,C")
     of = f"The parameter {parameter.name!r}"
     texts = [item.strip() for item in text.split(mark)]
     if texts == [""]:
@@ -88,13 +88,13 @@ def _values(lesson, parameter, text):
     found = {}
     for item in texts:
         try:
-            if is_list and re.search(r"\]\s*,\s*\[", item):
-                raise LessonError(f"{of} is a list: {item!r}.")
-            value = parameters.convert(parameter, item)
-        except LessonError as error:
+            if parameter.is_list and re.search(r"\]\s*,\s*\[", item):
+                raise ParameterError(f"{of} is a list: {item!r}.")
+            value = convert(parameter, item)
+        except ParameterError as error:
             hint = f"\nA grid has ; between lists: -p '{parameter.name}=A,B;C'."
             listing = parameters.listing({lesson: {parameter.name: parameter}})
-            raise LessonError(f"{error}{hint * is_list}\n{listing}") from None
+            raise LessonError(f"{error}{hint * parameter.is_list}\n{listing}") from None
         key = show(value)
         if key in found:
             both = f"{found[key][0]!r} and {item!r}"
@@ -247,7 +247,7 @@ def find(sweep, out=None):
 
 
 def _newest(sweep):
-    there = records.all_runs()
+    there = lessons.runs()
     paths = sorted(there.glob(f"sweep_*/{PLAN}"), reverse=True)
     found = [(path.parent, _read_plan(path.parent)) for path in paths]
     found = [each for each in found if each[1]["lesson"] == sweep.lesson.name]
@@ -332,7 +332,7 @@ def run(sweep, *, workers=None, backend="processes", timeout=None):
         terminal.complain(f"The sweep was stopped: {_reason(error)}")
     try:  # the plots, and what an earlier, killed command may have left out
         _publish(sweep, sweep.records, plots=True)
-        if sweep.folder.parent == records.all_runs():
+        if sweep.folder.parent == lessons.runs():
             lead_to_newest(sweep.folder.parent)
     except OSError as error:
         good = False

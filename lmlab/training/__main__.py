@@ -16,6 +16,10 @@ import sys
 from lmlab.errors import LmlabError
 from lmlab.files import given
 
+RECIPE = (
+    "steps", "lr", "batch_size", "accumulate", "weight_decay", "precision",
+    "evaluate_every", "checkpoint_every", "seed",
+)  # fmt: skip
 SHAPE = {"layers": 4, "heads": 4, "width": 128, "context": 128}
 
 
@@ -40,7 +44,7 @@ def train(options):
     from lmlab.training import Recipe, blocks, checkpoints, distributed, fit
 
     recipe = Recipe(
-        **{name: getattr(options, name) for name in _of_recipe()},
+        **{name: getattr(options, name) for name in RECIPE},
         min_lr=options.lr / 10,
     )
     device, reason = devices.choose_device(options.device)
@@ -132,13 +136,6 @@ def _newest(choice):
     if path.is_dir() and not found:
         raise ValueError(f"--weights: {path} holds no checkpoint (step-*.safetensors)")
     return found[-1] if found else path
-
-
-def _of_recipe():
-    return (
-        "steps", "lr", "batch_size", "accumulate", "weight_decay", "precision",
-        "evaluate_every", "checkpoint_every", "seed",
-    )  # fmt: skip
 
 
 def _parser():

@@ -18,19 +18,13 @@ from lmlab import files, progress, schedules
 from lmlab.arguments import number, one_of, whole
 from lmlab.devices import PRECISIONS
 from lmlab.errors import LmlabError
-from lmlab.models.wrappers import unwrapped
+from lmlab.models.wrappers import modes_kept, unwrapped
 from lmlab.record import curves
 from lmlab.training import checkpoints
 from lmlab.training.batches import check, counted, digest, in_order
 from lmlab.training.checkpoints import CheckpointError
 from lmlab.training.distributed import join
-from lmlab.training.updates import (
-    Updates,
-    fork_rng,
-    measure,
-    modes_kept,
-    of_config,
-)
+from lmlab.training.updates import Updates, fork_rng, measure, of_config
 
 BEST = "best" + checkpoints.SUFFIX
 _DTYPES = {list[int]: torch.int64, list[float]: torch.float64}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lmlab import devices
-from lmlab.models.wrappers import unwrapped
+from lmlab.models.wrappers import modes_kept, unwrapped
 from lmlab.training.batches import check, counted, in_order
 from lmlab.training.distributed import ALONE
 
@@ -170,17 +170,6 @@ def fork_rng(device):
         finally:
             if kind:
                 kind.set_rng_state(before)
-
-
-@contextlib.contextmanager
-def modes_kept(model):
-    """Leave each part of the model in training mode, or not, as it was."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def of_config(model, name):

@@ -39,10 +39,11 @@ _AGAIN = " (reduced kernel set)"
 
 
 def renew(names, *, workers=None, timeout=None):
-    """Execute notebooks, exercises included, and put them in the place of the old.
+    """Execute notebooks and put them in the place of the old.
 
-    Returns (the signal that cut it short or 0, whether all were replaced). Raises
-    LessonError for a name that no lesson has.
+    A lesson comes with its notebooks of all KINDS. Returns (the signal that cut it
+    short or 0, whether all were replaced). Raises LessonError for a name that no
+    lesson has.
     """
     figures = lessons.folder().parent / "figures"
     own, reduced = kernels.settings(), kernel_sets.SETS["reduced"]

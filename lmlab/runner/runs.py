@@ -8,13 +8,14 @@ from lmlab.files import publish
 from lmlab.runner import lessons, pages, parameters, records, terminal
 
 
-def run(names, profile, assignments, out=None, *, workers=None, timeout=None):
+def run(names, profile, assignments, out=None, *, also=(), workers=None, timeout=None):
     """Run the lessons: (the signal that cut the run short or 0, whether all is ok).
 
+    also: the kinds of notebooks (`lessons.KINDS`) that are run with their lessons.
     Executed notebooks, records and the summary go to out, or to a new folder under
     runs/. Raises LessonError for input that cannot be used, before anything is run.
     """
-    chosen = lessons.select(names)
+    chosen = lessons.select(names, also)
     values = parameters.settings(chosen, profile, assignments)
     defaults = {
         lesson.name: {p.name: p.default for p in parameters.inspect(lesson).values()}
@@ -57,7 +58,7 @@ def _interrupted(name):
 
 def _summarize(rows, folder, title):
     """Publish summary.csv and index.html of the run."""
-    publish(folder / "summary.csv", pages.summary_csv(rows))
+    publish(folder / "summary.csv", pages.as_csv([pages.row(each) for each in rows]))
     when = time.strftime("%Y-%m-%d %H:%M")
     publish(folder / "index.html", pages.summary_page(rows, title=title, when=when))
 
