@@ -1,4 +1,4 @@
-"""Checks of arguments: the value, or an error that says what was expected and came.
+"""Checks of arguments: each says what was expected and what came, or returns the value.
 
 NumPy's numbers pass as Python's; a bool is no number.
 """
@@ -8,7 +8,7 @@ from numbers import Real
 
 import numpy as np
 
-__all__ = ["ids_below", "need", "number", "one_of", "whole"]
+__all__ = ["number", "one_of", "require", "whole", "whole_array"]
 
 
 def whole(name, value, low=1, high=None):
@@ -23,6 +23,23 @@ def whole(name, value, low=1, high=None):
     if value < low or (high is not None and value > high):
         raise ValueError(said)
     return int(value)
+
+
+def whole_array(name, values, end):
+    """The values as an int64 array (N,), one or more whole numbers in 0 … end − 1.
+
+    Raises ValueError for another shape or dtype, and for one out of bounds.
+    """
+    values = np.asarray(values)
+    if values.ndim != 1 or values.size == 0 or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must be whole numbers (N,), not {values.dtype} of shape "
+            f"{values.shape}"
+        )
+    low, high = values.min(), values.max()
+    if low < 0 or high >= end:
+        raise ValueError(f"{name} must lie in 0 … {end - 1}; got {low} … {high}")
+    return values.astype(np.int64)
 
 
 def number(name, value, interval="(-inf, inf)"):
@@ -50,21 +67,7 @@ def one_of(name, value, choices):
     return value
 
 
-def ids_below(vocab_size, ids):
-    """The ids (N,), one or more, as int64; raises ValueError unless all lie below."""
-    ids = np.asarray(ids)
-    if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
-        raise ValueError(
-            f"ids must be whole numbers (N,), not {ids.dtype} of shape {ids.shape}"
-        )
-    if ids.min() < 0 or ids.max() >= vocab_size:
-        raise ValueError(
-            f"ids must lie in 0 … {vocab_size - 1}; got {ids.min()} … {ids.max()}"
-        )
-    return ids.astype(np.int64)
-
-
-def need(condition, name, needed, got):
-    """Raise ValueError, which says what is needed and what came, unless it holds."""
+def require(condition, name, needed, got):
+    """Raise ValueError, which says what was needed and what came, unless it holds."""
     if not condition:
         raise ValueError(f"{name}: {needed} needed, got {got!r}")

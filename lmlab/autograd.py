@@ -140,7 +140,7 @@ class Value:
         outputs do not add up (add the outputs instead). A Value that self does not
         depend on keeps the grad it had; gradients() answers 0 for it.
         """
-        for node, grad in _accumulate(self).items():
+        for node, grad in accumulate(self).items():
             node.grad = grad
 
 
@@ -149,7 +149,7 @@ def gradients(output, inputs):
 
     Leaves every .grad alone. Raises TypeError when output is not a Value.
     """
-    grads = _accumulate(output)
+    grads = accumulate(output)
     return [grads.get(x, 0.0) for x in inputs]
 
 
@@ -170,7 +170,7 @@ def topological_order(root):
     return order
 
 
-def _accumulate(root):
+def accumulate(root):
     """{node: d root / d node}; results first, so each sum is complete when used."""
     if not isinstance(root, Value):
         raise TypeError(f"only a Value has gradients, not {type(root).__name__}")

@@ -174,7 +174,10 @@ def _array(value):
 
 @_stated
 def holds(text, condition, detail=""):
-    """Claim that `condition` is true. detail: shown when it is not."""
+    """Claim that `condition` is true. detail: shown when it is not.
+
+    Raises TypeError for what is not one True or False.
+    """
     verdict = _array(condition)
     if verdict.shape != () or verdict.dtype != np.bool_:
         raise TypeError(f"holds({text!r}) needs one True or False, got {condition!r}")
@@ -258,7 +261,10 @@ def _refuse_idle(text, a, **tolerances):
 
 @_stated
 def between(text, value, low, high, *, digits=3, hint=""):
-    """Claim that low ≤ value ≤ high; the value is shown, to `digits` decimals."""
+    """Claim that low ≤ value ≤ high; the value is shown, to `digits` decimals.
+
+    Raises ValueError for an interval that is empty, or holds every number.
+    """
     if not low <= high:
         raise ValueError(f"between({text!r}) has an empty interval [{low}, {high}]")
     if low == -math.inf and high == math.inf:

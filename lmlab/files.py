@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -29,6 +30,34 @@ def given(path):
         return Path(os.path.abspath(Path(path).expanduser()))
     except RuntimeError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def absolute(path):
+    """The path in full; a relative one counts from the checkout.
+
+    So a terminal and a notebook, which run in different folders, mean the same place.
+    Without a checkout it counts from the working directory.
+    """
+    base = checkout() or Path.cwd()
+    return (base / Path(path).expanduser()).resolve()
+
+
+def read_text(path):
+    """The text of a UTF-8 file; raises ValueError, naming the file, for another one."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")  # Windows puts a mark in front
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}): fetch it again") from None
+
+
+def read_json(path):
+    """What a JSON file holds; raises ValueError, naming the file, for another one."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is not whole JSON ({error}): fetch or save it again"
+        ) from None
 
 
 def publish(path, data):

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from lmlab import schedules
-from lmlab.arguments import need, number, one_of, whole
+from lmlab.arguments import number, one_of, require, whole
 from lmlab.optimizers import OPTIMIZERS, drop_denormals
 from lmlab.schedules import SCHEDULES
 from lmlab.threads import threads_for
@@ -34,7 +34,7 @@ class MLP:
 
     def __init__(self, sizes=(784, 128, 10), *, seed=0, init="he", dtype=np.float32):
         sizes = tuple(whole("each of sizes", n) for n in sizes)
-        need(len(sizes) >= 2, "sizes", "two or more", sizes)
+        require(len(sizes) >= 2, "sizes", "two or more", sizes)
         one_of("init", init, INITS)
         one_of("dtype", np.dtype(dtype).name, ("float32", "float64"))
         self.sizes, self.dtype = sizes, np.dtype(dtype)
@@ -216,7 +216,7 @@ def fit(
             loss = (float(np.log(totals).sum(dtype=np.float64)) - matched) / N
             if not math.isfinite(loss + w.sum()) and not np.isfinite(X).all():
                 w[...] = before  # looked for only now, since it costs a pass over X
-                need(False, "X", "finite numbers", "nan or inf")
+                require(False, "X", "finite numbers", "nan or inf")
             seconds = time.perf_counter() - started
             history.append({"epoch": epoch, "loss": loss, "seconds": seconds})
             if on_epoch is not None:
@@ -227,17 +227,17 @@ def fit(
 def _inputs(model, X):
     """X as an array of the model's dtype, or a ValueError that says what is wrong."""
     X, width = np.asarray(X), model.sizes[0]
-    need(X.ndim == 2 and X.shape[1] == width, "X", f"shape (N, {width})", X.shape)
-    need(X.dtype.kind == "f", "X", "floats (pixels: X / 255)", X.dtype.name)
+    require(X.ndim == 2 and X.shape[1] == width, "X", f"shape (N, {width})", X.shape)
+    require(X.dtype.kind == "f", "X", "floats (pixels: X / 255)", X.dtype.name)
     return np.ascontiguousarray(X, model.dtype)
 
 
 def _pair(model, X, y):
     """X and y, checked to belong together."""
     X, y = _inputs(model, X), np.asarray(y)
-    need(len(X) > 0, "X", "one row or more", X.shape)
-    need(y.shape == (len(X),), "y", f"shape ({len(X)},), one label a row,", y.shape)
-    need(y.dtype.kind in "iu", "y", "integer labels", y.dtype.name)
+    require(len(X) > 0, "X", "one row or more", X.shape)
+    require(y.shape == (len(X),), "y", f"shape ({len(X)},), one label a row,", y.shape)
+    require(y.dtype.kind in "iu", "y", "integer labels", y.dtype.name)
     top, span = model.sizes[-1] - 1, (int(y.min()), int(y.max()))
-    need(span[0] >= 0 and span[1] <= top, "y", f"labels 0 to {top}", span)
+    require(span[0] >= 0 and span[1] <= top, "y", f"labels 0 to {top}", span)
     return X, y

@@ -17,8 +17,11 @@ def watched():
     return sys.stderr.isatty() or any(mark in os.environ for mark in marks)
 
 
-def bar(iterable=None, desc=None, total=None, unit="it"):
-    """A tqdm bar over `iterable` that vanishes when done and is off in batch runs."""
+def bar(iterable=None, desc=None, total=None, unit="it", **options):
+    """A tqdm bar over `iterable` that vanishes when done and is off in batch runs.
+
+    options: more of tqdm's own.
+    """
     from tqdm import tqdm
 
     return tqdm(
@@ -29,4 +32,5 @@ def bar(iterable=None, desc=None, total=None, unit="it"):
         leave=False,
         disable=not watched(),
         file=sys.stderr,
+        **options,
     )

@@ -18,7 +18,7 @@ KEY = "lmlab"
 
 
 def shell():
-    """IPython's shell, where this runs in one; else None."""
+    """The IPython that runs this code, in a kernel or a terminal; None elsewhere."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython else None
 

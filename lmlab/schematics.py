@@ -16,7 +16,6 @@ outline of its own, too. `show` warns of things that lie on one another.
 """
 
 import itertools
-import textwrap
 import warnings
 from collections import namedtuple
 from dataclasses import dataclass
@@ -150,16 +149,6 @@ class Schematic:
         drawn = self.ax.text(x, y, text, size=size, color=color, **options)
         self._texts[drawn] = None
         return drawn
-
-    def caption(self, text):
-        """A sentence or two at the foot of the page, broken into lines that fit it."""
-        page = self.ax.get_xlim()[1]
-        wide, _ = self._size(text, FONT - 0.5)
-        if wide > page - 0.4:
-            text = textwrap.fill(text, int(0.95 * len(text) * (page - 0.4) / wide))
-        return self.text(
-            text, page / 2, 0.1, size=FONT - 0.5, va="bottom", color="#333"
-        )
 
     def arrow(
         self, start, end, shape="", *, through=(), around="", beside="", color="black"

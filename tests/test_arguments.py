@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lmlab.arguments import ids_below, need, number, one_of, whole
+from lmlab.arguments import number, one_of, whole, whole_array
 
 
 class TestWhole:
@@ -23,6 +23,26 @@ class TestWhole:
             whole("n", value, low, high)
         assert whole("n", low, low, high) == low
         assert whole("n", 8, 0, 8) == 8
+
+
+class TestWholeArray:
+    @pytest.mark.parametrize("values", [[0, 7], np.array([0, 7], np.uint8)])
+    def test_whole_numbers_come_back_as_int64(self, values):
+        found = whole_array("ids", values, 8)
+        assert found.dtype == np.int64
+        assert found.tolist() == [0, 7]
+
+    @pytest.mark.parametrize("values", [[], 3, [[1]], [0.5], [True], ["1"]])
+    def test_what_is_no_row_of_whole_numbers_is_a_value_error(self, values):
+        with pytest.raises(ValueError, match=r"ids must be whole numbers \(N,\)"):
+            whole_array("ids", values, 8)
+
+    @pytest.mark.parametrize("values", [[0, 8], [-1, 3]])
+    def test_out_of_bounds_is_a_value_error(self, values):
+        with pytest.raises(
+            ValueError, match=r"ids must lie in 0 … 7; got (0 … 8|-1 … 3)"
+        ):
+            whole_array("ids", values, 8)
 
 
 class TestNumber:
@@ -53,27 +73,3 @@ def test_one_of_lists_the_choices():
     assert one_of("norm", "pre", ("pre", "post")) == "pre"
     with pytest.raises(ValueError, match="norm must be one of pre, post; got 'mid'"):
         one_of("norm", "mid", ("pre", "post"))
-
-
-def test_what_is_needed_is_said():
-    need(True, "X", "one row or more", 0)
-    with pytest.raises(ValueError, match="X: one row or more needed, got 0"):
-        need(False, "X", "one row or more", 0)
-
-
-class TestIds:
-    @pytest.mark.parametrize("ids", [[0, 4], np.array([4, 0], np.uint8)])
-    def test_a_row_of_ids_comes_back_as_int64(self, ids):
-        found = ids_below(5, ids)
-        assert found.dtype == np.int64
-        assert found.tolist() == list(ids)
-
-    @pytest.mark.parametrize("ids", [[], [[1]], [0.0], ["a"], 1])
-    def test_what_is_no_row_of_whole_numbers(self, ids):
-        with pytest.raises(ValueError, match=r"ids must be whole numbers \(N,\), not"):
-            ids_below(5, ids)
-
-    @pytest.mark.parametrize("ids", [[0, 5], [-1, 3]])
-    def test_what_lies_outside(self, ids):
-        with pytest.raises(ValueError, match=f"in 0 … 4; got {ids[0]} … {ids[1]}"):
-            ids_below(5, ids)

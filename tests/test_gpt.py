@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmlab.layers import lean_loss
+from lmlab.layers import losses
 from lmlab.layers.activations import gelu
-from lmlab.layers.lean_loss import token_loss
+from lmlab.layers.losses import token_loss
 from lmlab.models import pretrained
 from lmlab.models.gpt import GPT, Cache, Config
 from lmlab.models.gpt2_format import PREFIX, their_name
@@ -249,10 +249,10 @@ def test_a_cache_that_is_full_or_too_long():
 def sizes(request, monkeypatch):
     """Both ways of token_loss on the same small sizes."""
     if request.param == "in pieces":
-        monkeypatch.setattr(lean_loss, "SMALL", 0)
-        monkeypatch.setattr(lean_loss, "PIECE", 4 * 37 + 1)  # 4 rows, the last 3
-        monkeypatch.setattr(lean_loss, "BLOCK", 2 * 37)
-        monkeypatch.setattr(lean_loss, "SLICE", 10)
+        monkeypatch.setattr(losses, "SMALL", 0)
+        monkeypatch.setattr(losses, "PIECE", 4 * 37 + 1)  # 4 rows, the last 3
+        monkeypatch.setattr(losses, "BLOCK", 2 * 37)
+        monkeypatch.setattr(losses, "SLICE", 10)
 
 
 def inputs(dtype=torch.float64, rows=11, vocabulary=37):
@@ -317,7 +317,7 @@ def test_one_of_the_two_may_need_no_gradient(sizes):
 
 
 def test_the_pieces_go_backward_once(monkeypatch):
-    monkeypatch.setattr(lean_loss, "SMALL", 0)
+    monkeypatch.setattr(losses, "SMALL", 0)
     hidden, weight, targets = inputs()
     loss = token_loss(hidden, weight, targets)
     loss.backward(retain_graph=True)
@@ -326,12 +326,12 @@ def test_the_pieces_go_backward_once(monkeypatch):
 
 
 def test_all_logits_are_never_alive(monkeypatch):
-    monkeypatch.setattr(lean_loss, "SMALL", 0)
-    monkeypatch.setattr(lean_loss, "PIECE", 4 * 37)
+    monkeypatch.setattr(losses, "SMALL", 0)
+    monkeypatch.setattr(losses, "PIECE", 4 * 37)
     rows = []
-    inner = lean_loss._losses
+    inner = losses._losses
     monkeypatch.setattr(
-        lean_loss, "_losses", lambda *a: rows.append(len(a[0])) or inner(*a)
+        losses, "_losses", lambda *a: rows.append(len(a[0])) or inner(*a)
     )
     token_loss(*inputs())
     assert rows == [4, 4, 3]

@@ -296,6 +296,12 @@ def test_a_config_of_another_model(folder, key, value, said):
         pretrained.load(folder)
 
 
+def test_the_mark_that_windows_puts_in_front_is_no_part_of_a_config(folder):
+    path = folder / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert pretrained.load(folder)[0].config == pretrained.load_model(folder).config
+
+
 def test_a_config_that_is_broken(folder):
     rewrite(folder, config=lambda values: values.pop("n_embd"))
     with pytest.raises(WeightsError, match=r"config\.json lacks n_embd"):

@@ -190,17 +190,6 @@ def test_a_grid_is_of_equal_cells_side_by_side(page):
         page.grid([["1"]], 3, 3, kind="token")
 
 
-def test_a_caption_is_broken_to_fit_the_page(page):
-    short = page.caption("A short one.")
-    assert short.get_text() == "A short one."
-    short.remove()
-    long = page.caption("It says what the picture shows, in words. " * 4)
-    assert long.get_text().count("\n") == 1
-    extent = long.get_window_extent()
-    assert extent.x0 > 0 < extent.y0
-    assert extent.x1 / page.fig.dpi < 6
-
-
 def test_a_groups_title_may_stand_outside(page):
     a = page.box("a", 3, 2)
     for side in ("left", "right"):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmlab.data import downloads, images
+from lmlab.data import corpora, downloads, images
 from lmlab.data.downloads import DataError, File, cache_dir
 from lmlab.data.images import Images
 
@@ -101,12 +101,6 @@ def _find(name):
     )
 
 
-def _read_text(dataset, paths):
-    from lmlab.data import corpora
-
-    return corpora.read(dataset, paths)
-
-
 MNIST_FILES = (
     File(
         "train-images-idx3-ubyte.gz",
@@ -170,7 +164,7 @@ DATASETS = {
             "lmlab/assets/corpora/LICENSES.txt",
             source="docstrings and comments of Python, NumPy, SciPy, scikit-learn, "
             "matplotlib, networkx, SymPy and mpmath",
-            read=_read_text,
+            read=corpora.read,
         ),
         Dataset(
             name="code",
@@ -179,7 +173,7 @@ DATASETS = {
             licence="PSF-2.0; see lmlab/assets/corpora/LICENSES.txt",
             source="modules of Python's standard library, without docstrings and "
             "comments",
-            read=_read_text,
+            read=corpora.read,
         ),
         Dataset(
             name="tinyshakespeare",
@@ -187,7 +181,7 @@ DATASETS = {
             kind="text",
             licence="public domain",
             source="Karpathy (2015), char-rnn, from the works of Shakespeare",
-            read=_read_text,
+            read=corpora.read,
             files=(
                 File(
                     "input.txt",

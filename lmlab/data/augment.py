@@ -11,7 +11,7 @@ Lengths are in pixels, rows count downwards, and the centre is (H − 1)/2, (W �
 
 import numpy as np
 
-from lmlab.arguments import need, number
+from lmlab.arguments import number, require
 
 CHUNK = 65_536  # pixels worked on at a time, so that they stay in the cache
 
@@ -30,7 +30,7 @@ def warp(images, rows, columns):
         try:
             array = np.broadcast_to(array, images.shape)
         except ValueError:
-            need(False, name, f"a shape that fits {images.shape}", array.shape)
+            require(False, name, f"a shape that fits {images.shape}", array.shape)
         places.append(array)
     return _warp(images, lambda part: (places[0][part], places[1][part]))
 
@@ -103,7 +103,7 @@ def distort(
         number(name, value, "[0, 0.99]" if name == "scale" else "[0, 1000000)")
     number("sigma", sigma, "(0, 1000000)")
     known = isinstance(rng, np.random.Generator)
-    need(known, "rng", "a numpy Generator (np.random.default_rng(0))", rng)
+    require(known, "rng", "a numpy Generator (np.random.default_rng(0))", rng)
 
     numbers = np.array([1, 1, 0, 0, 0, 0])  # _inverse's: the image as it is
     if any(limits.values()):
@@ -135,12 +135,14 @@ def _inverse(images, height, width, shear, degrees, down, right):
     for name, value in numbers.items():
         array = _array(name, value)
         fits = array.shape in ((), (N,))
-        need(fits, name, f"a number or shape ({N},), one for each image,", array.shape)
+        require(
+            fits, name, f"a number or shape ({N},), one for each image,", array.shape
+        )
         numbers[name] = np.broadcast_to(array.astype(np.float64), (N,))
     height, width, shear, degrees, down, right = numbers.values()
     for name in ("height", "width"):
         least = numbers[name].min(initial=1)
-        need(least >= 0.01, name, "factors ≥ 0.01", float(least))
+        require(least >= 0.01, name, "factors ≥ 0.01", float(least))
 
     # The picture's point p, from the centre, goes to R K S p + t. Reading at place q
     # undoes it: S⁻¹ K⁻¹ R⁻¹ (q − t), each inverse written down, not computed.
@@ -232,14 +234,14 @@ def _mix(pixels, i, share):
 def _images(images):
     images = np.asarray(images)
     fits = images.ndim == 3 and min(images.shape[1:]) > 0
-    need(fits, "images", "shape (N, H, W)", images.shape)
+    require(fits, "images", "shape (N, H, W)", images.shape)
     known = images.dtype in (np.float32, np.float64)
-    need(known, "images", "float32 or float64 (pixels: X / 255)", images.dtype.name)
+    require(known, "images", "float32 or float64 (pixels: X / 255)", images.dtype.name)
     return images
 
 
 def _array(name, value):
     array = np.asarray(value)
-    need(array.dtype.kind in "iuf", name, "numbers", array.dtype.name)
-    need(np.isfinite(array).all(), name, "finite numbers", "nan or inf")
+    require(array.dtype.kind in "iuf", name, "numbers", array.dtype.name)
+    require(np.isfinite(array).all(), name, "finite numbers", "nan or inf")
     return array

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmlab import data
-from lmlab.data import DataError
-from lmlab.data.downloads import absolute
+from lmlab.data.downloads import DataError
 from lmlab.data.embedded import unpack
 from lmlab.data.markov import markov
-from lmlab.files import ASSETS
+from lmlab.files import ASSETS, absolute
 
 __all__ = [
     "BREAK",
@@ -66,7 +65,8 @@ code-validation 1b16ed0443ba6e6e12da634fb2329ab8ae8d640d6ef2ebebaeded0785beebe10
 def load(name) -> Text:
     """Return a corpus by name, or a text file of yours by path.
 
-    A relative path counts from the checkout, as in `lmlab.data.downloads`. A file that
+    A relative path counts from the checkout, as in
+    `lmlab.files.absolute`. A file that
     is no embedded corpus is cut after 90 % of its characters (nanoGPT's rule): the rest
     is validation text. Its line ends, of Windows and old Macs too, become line feeds.
     Raises DataError, which says what to do, when the name is unknown, or the file is
@@ -76,7 +76,10 @@ def load(name) -> Text:
         return data.load(name)
     path = absolute(name)
     if not path.exists() and not _looks_like_a_path(name):
-        raise DataError(_unknown(name))
+        raise DataError(
+            f"there is no corpus {name!r}: {data.nearest(name, names())}They are: "
+            f"{', '.join(sorted(names()))}, or a file's path"
+        )
     return _cut(_read(path), path.name, str(name), "the file's own")
 
 
@@ -163,11 +166,3 @@ def _cut(text, name, source, licence):
 
 def _looks_like_a_path(name):
     return any(mark in str(name) for mark in "/\\.~")
-
-
-def _unknown(name):
-    known = names()
-    return (
-        f"there is no corpus {name!r}: {data.nearest(name, known)}They are: "
-        f"{', '.join(sorted(known))}, or a file's path"
-    )

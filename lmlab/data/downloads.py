@@ -6,8 +6,8 @@ hash is right: no name in the cache ever holds part of a file. pooch does the ha
 the temporary file and the renaming; this module adds what it lacks: retries, the next
 source, one error that lists every reason, and cached files that other users may read.
 
-Settings, all environment variables (a relative folder counts from the checkout, so that
-a terminal and a notebook, which run in different folders, mean the same place):
+Settings, all environment variables (a relative folder counts from the checkout, see
+`lmlab.files.absolute`):
 
 LMLAB_DATA     the cache, `<dataset>/<file>` below it (default: the user's cache folder)
 LMLAB_MIRROR   a folder or a URL (http, https, file) with the same layout, asked before
@@ -31,7 +31,7 @@ from pathlib import Path
 
 from lmlab import progress
 from lmlab.errors import LmlabError
-from lmlab.files import checkout
+from lmlab.files import absolute
 
 ATTEMPTS = 3  # per source, when a server is busy or a download is cut
 PAUSE = 1.0  # seconds before the second attempt, doubled for the third
@@ -68,12 +68,6 @@ def cache_dir() -> Path:
     """Return the folder that holds downloaded files (it may not exist yet)."""
     chosen = os.environ.get("LMLAB_DATA") or _pooch().os_cache("lmlab")
     return absolute(chosen)
-
-
-def absolute(path) -> Path:
-    """Return the path in full; a relative one counts from the checkout."""
-    base = checkout() or Path.cwd()
-    return (base / Path(path).expanduser()).resolve()
 
 
 def offline() -> bool:
@@ -236,18 +230,10 @@ def _download_once(url, temporary, file):
 
 
 def _stream(url, temporary, file):
-    from tqdm import tqdm
-
     host = urllib.parse.urlsplit(url).hostname
     direct = {"http": None, "https": None, "all": None} if host in LOOPBACK else {}
-    with tqdm(
-        desc=f"{file.name} from {host}",
-        total=file.bytes,
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        disable=not progress.watched(),
-    ) as bar:
+    title = f"{file.name} from {host}"
+    with progress.bar(None, title, file.bytes, unit="B", unit_scale=True) as bar:
         get = _pooch().HTTPDownloader(bar, 65536, timeout=TIMEOUT, proxies=direct)
         get(url, temporary, None)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.arguments import ids_below, number, whole
+from lmlab.arguments import number, whole, whole_array
 
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -43,7 +43,10 @@ class MarkovSource:
         return float((self.stationary * entropies).sum())
 
     def sample(self, length, seed):
-        """`length` symbol numbers (int64), begun where the source has always run."""
+        """`length` symbol numbers (int64), begun where the source has always run.
+
+        Raises TypeError or ValueError unless length is a whole number from 1.
+        """
         whole("length", length, 1)
         rng = np.random.default_rng(seed)
         V, rows = len(self.symbols), self.stationary.size
@@ -74,9 +77,11 @@ class MarkovSource:
         """The true ln P(symbol | all before it) of each of ids (N,), float64.
 
         The first symbols, which have fewer than k before them, are judged by the
-        stationary distribution, so that the sum is ln P(text).
+        stationary distribution, so that the sum is ln P(text). Raises ValueError for
+        ids that are no whole numbers (N,), or not of this source.
         """
-        ids, k = ids_below(len(self.symbols), ids), self.order
+        ids = whole_array("ids", ids, len(self.symbols))
+        k = self.order
         before = tuple(ids[i : len(ids) - k + i] for i in range(k + 1))
         rest = np.log(self.transitions[before]) if len(ids) > k else []
         # P(first i symbols): the stationary distribution, summed over the later ones.
@@ -95,6 +100,7 @@ def markov(symbols=8, order=2, seed=0, *, concentration=0.5):
     context without its oldest symbol, the first one around the even row.
     concentration: small values make rows that are nearly certain, large ones that
     differ little. A hundredth of every row is even, so that every text is possible.
+    Raises TypeError or ValueError, naming the argument.
     """
     whole("symbols", symbols, 2, len(SYMBOLS))
     whole("order", order, 1, 3)

@@ -24,8 +24,9 @@ def search(
 ):  # fmt: skip
     """For each row of a text its best (score, ids), at most num_beams, in order.
 
-    text: has begin(), pick(rows) and add(ids), as generate's RunningText. stop: a set
-    of ids that end a hypothesis; it also ends with its num_tokens-th id.
+    text: has begin(), pick(rows) and add(ids), as generate's RunningText, and seen if
+    there is a repetition_penalty. stop: a set of ids that end a hypothesis; it also
+    ends with its num_tokens-th id.
 
     The rules are those of Hugging Face's `generate`. Every step ranks the continuations
     of all beams: the best that go on are the next beams; one that ends among the best
@@ -171,6 +172,7 @@ def greedy(model, source, max_length, *, start=1, end=2, pad=0):
 
     source (B, S). Returns Found. One that never ends is cut off at max_length.
     The model is used in the mode that it is in: call its eval() before.
+    Raises TypeError or ValueError unless max_length is a whole number from 1.
     """
     max_length = whole("max_length", max_length)
     targets = _Targets(model, source, start)
@@ -199,8 +201,9 @@ def beam_search(
     Nested beams, the default, have what plain ones lack: num_beams=1 is greedy, and
     more beams never score lower; with nested=False it is Hugging Face's search. One
     that has not ended at max_length is judged as it stands.
-    source (B, S). Returns Found, with scores / length ** length_penalty. The model is
-    used in the mode that it is in: call its eval() before.
+    source (B, S). Returns Found, with scores / length ** length_penalty.
+    The model is used in the mode that it is in: call its eval() before.
+    Raises TypeError or ValueError, naming the argument.
     """
     max_length = whole("max_length", max_length)
     num_beams = whole("num_beams", num_beams)

@@ -1,7 +1,8 @@
-"""GELU in its tanh form, as GPT-2 has it (Hendrycks and Gimpel 2016); see lesson 08.
+"""Activations by name, and GELU in its tanh form in a fast form of our own; lesson 08.
 
-gelu(x) = x/2 · (1 + tanh u), u = √(2/π)·(x + 0.044715 x³). As (1 + tanh u)/2 is the
-sigmoid s of 2u, gelu(x) = x·s and its derivative is s + x·s·(1 − s)·2u′.
+As GPT-2 has it (Hendrycks and Gimpel 2016), gelu(x) = x/2 · (1 + tanh u) with
+u = √(2/π)·(x + 0.044715 x³). As (1 + tanh u)/2 is the sigmoid s of 2u, gelu(x) = x·s
+and its derivative is s + x·s·(1 − s)·2u′.
 
 torch's own kernel is the better one on a GPU and where no gradient is needed. On a CPU
 its forward and backward passes take half as long again as what is below: simple steps
@@ -26,6 +27,10 @@ def gelu(x):
     if x.device.type == "cpu" and x.requires_grad and torch.is_grad_enabled():
         return _Gelu.apply(x)
     return F.gelu(x, approximate="tanh")
+
+
+# What a feed-forward takes by name.
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": gelu, "silu": F.silu}
 
 
 class _Gelu(torch.autograd.Function):

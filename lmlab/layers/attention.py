@@ -102,6 +102,7 @@ def padding_mask(lengths, S=None):
     """Bool (B, 1, S): True where a key lies within its sequence's length.
 
     lengths (B,): whole numbers in 0 … S; S: the padded length, None for the longest.
+    Raises ValueError for a length outside 0 … S.
     """
     lengths = torch.as_tensor(lengths)
     longest = int(lengths.max())
@@ -122,8 +123,8 @@ class MultiHeadAttention(nn.Module):
     rotary_base as `rotary`'s base.
     Two linear layers hold the weights, head after head: qkv (width → queries, keys and
     values, one after another, in one product) and output (num_heads·E → width).
-    Raises ValueError when num_heads does not divide width and no key_width is given, or
-    num_kv_heads does not divide num_heads.
+    Raises ValueError when num_heads does not divide width and no key_width is given,
+    num_kv_heads does not divide num_heads, or rotary meets an odd key_width.
     """
 
     def __init__(
@@ -185,7 +186,8 @@ class MultiHeadAttention(nn.Module):
         and values made then serve again; as x may be a piece of the target, its place
         is not taken for the end then: give rotary positions, and a mask for causal.
         Returns out (..., T, width); with need_weights also weights
-        (..., num_heads, T, S).
+        (..., num_heads, T, S). Raises ValueError for shapes that do not fit, and for
+        positions, or causal, where they mean nothing; TypeError for a mask of numbers.
         """
         own = memory is None
         self._check(x, memory, positions, memory_positions)

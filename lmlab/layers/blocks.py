@@ -4,12 +4,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from lmlab.arguments import one_of
-from lmlab.layers.activations import gelu
+from lmlab.layers.activations import ACTIVATIONS
 from lmlab.layers.attention import MultiHeadAttention
 from lmlab.layers.linear import Linear
 
 NORMS = ("pre", "post")
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": gelu, "silu": F.silu}
 
 
 class FeedForward(nn.Module):
@@ -17,7 +16,7 @@ class FeedForward(nn.Module):
 
     down(f(up(x))), as in Vaswani et al. 2017, eq. 2; with gated=True
     down(f(gate(x)) ⊙ up(x)), which is SwiGLU where f is "silu" (Shazeer 2020).
-    activation: a key of ACTIVATIONS.
+    activation: a key of ACTIVATIONS; raises ValueError for another one.
     """
 
     def __init__(self, width, hidden, activation="relu", *, gated=False, bias=True):
@@ -47,7 +46,7 @@ class Block(nn.Module):
     and nn.RMSNorm do. dropout acts on what a sublayer adds to the stream,
     attention_dropout on the self-attention's weights. activation, gated: see
     FeedForward; attention: num_kv_heads, rotary and what else the self-attention's
-    MultiHeadAttention takes.
+    MultiHeadAttention takes. Raises ValueError for another norm, and as these two do.
     """
 
     def __init__(
@@ -102,8 +101,5 @@ class Block(nn.Module):
     def add(self, x, norm, sublayer):
         """The stream after a sublayer has added to it."""
         if self.pre:
-            return x + self._drop(sublayer(norm(x)))
-        return norm(x + self._drop(sublayer(x)))
-
-    def _drop(self, x):
-        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+            return x + F.dropout(sublayer(norm(x)), self.dropout, self.training)
+        return norm(x + F.dropout(sublayer(x), self.dropout, self.training))

@@ -33,7 +33,7 @@ class LearnedPositions(nn.Module):
         nn.init.normal_(self.weight, std=0.02)  # as in GPT-2
 
     def forward(self, x, start=0):
-        """X (..., T, D) plus the vectors of positions start … start + T − 1.
+        """Add the vectors of positions start … start + T − 1 to x (..., T, D).
 
         Raises ValueError when x has another D, or reaches beyond max_length.
         """

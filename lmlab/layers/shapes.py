@@ -64,7 +64,7 @@ def broadcasts(shape, wanted):
 
 
 def four_dimensional(x, batch):
-    """X (..., m, n) spread over the batch dimensions, as (B, H, m, n).
+    """Spread x (..., m, n) over the batch dimensions, as (B, H, m, n).
 
     Missing dimensions become 1, several leading ones are joined; the fused kernels
     take nothing else.

@@ -8,7 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from lmlab.arguments import whole
-from lmlab.layers.precision import wider
+from lmlab.layers.precision import widened, wider
 from lmlab.layers.shapes import attention_batch
 
 
@@ -33,7 +33,7 @@ class _Tiled(torch.autograd.Function):
         out = q.new_empty(*q.shape[:-1], v.shape[-1])
         log_sum = q.new_empty(q.shape[:-1], dtype=wider(q.dtype))  # of each row's exp
         for rows in _blocks(q.shape[-2], block):
-            scaled = _wide(q[..., rows, :]) * q.shape[-1] ** -0.5
+            scaled = widened(q[..., rows, :]) * q.shape[-1] ** -0.5
             top = scaled.new_full(scaled.shape[:-1], -torch.inf)  # largest score so far
             total = torch.zeros_like(top)  # sum of exp(score − top)
             mixed = scaled.new_zeros(*top.shape, v.shape[-1])  # the same sum, over v
@@ -45,7 +45,7 @@ class _Tiled(torch.autograd.Function):
                 weights = (scores - safe[..., None]).exp_()
                 shrink = (top - safe).exp_()  # what was summed, to the new top
                 total = total * shrink + weights.sum(-1)
-                mixed = mixed * shrink[..., None] + weights @ _wide(v[..., cols, :])
+                mixed = mixed * shrink[..., None] + weights @ widened(v[..., cols, :])
                 top = new
             empty = total == 0
             total = total.masked_fill(empty, 1.0)
@@ -64,15 +64,15 @@ class _Tiled(torch.autograd.Function):
         dq = torch.zeros_like(q, dtype=log_sum.dtype)
         dk, dv = (torch.zeros_like(x, dtype=log_sum.dtype) for x in (k, v))
         for rows in _blocks(q.shape[-2], ctx.block):
-            scaled, d = _wide(q[..., rows, :]) * scale, _wide(d_out[..., rows, :])
+            scaled, d = widened(q[..., rows, :]) * scale, widened(d_out[..., rows, :])
             # Row sums of weights ⊙ d_weights, without either of them.
-            inner = (d * _wide(out[..., rows, :])).sum(-1, keepdim=True)
+            inner = (d * widened(out[..., rows, :])).sum(-1, keepdim=True)
             for cols in _visible(rows, q, k, ctx.causal, ctx.block):
                 scores = _scores(scaled, k, rows, cols, q.shape[-2], ctx.causal)
                 weights = (scores - log_sum[..., rows, None]).exp_()
                 dv[..., cols, :] += weights.mT @ d
-                d_scores = weights * (d @ _wide(v[..., cols, :]).mT - inner)
-                dq[..., rows, :] += d_scores @ _wide(k[..., cols, :]) * scale
+                d_scores = weights * (d @ widened(v[..., cols, :]).mT - inner)
+                dq[..., rows, :] += d_scores @ widened(k[..., cols, :]) * scale
                 dk[..., cols, :] += d_scores.mT @ scaled
         return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), None, None
 
@@ -90,13 +90,9 @@ def _visible(rows, q, k, causal, block):
 
 
 def _scores(scaled, k, rows, cols, T, causal):
-    scores = scaled @ _wide(k[..., cols, :]).mT  # (..., block, block)
+    scores = scaled @ widened(k[..., cols, :]).mT  # (..., block, block)
     last = rows.start + k.shape[-2] - T  # the last key that the first row sees
     if causal and cols.stop - 1 > last:
         closed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=k.device)
         scores.masked_fill_(closed.triu(last - cols.start + 1), -torch.inf)
     return scores
-
-
-def _wide(x):
-    return x.to(wider(x.dtype))

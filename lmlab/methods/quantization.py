@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from lmlab.arguments import one_of
-from lmlab.layers.lean_loss import logits_loss
+from lmlab.layers.losses import logits_loss
 from lmlab.models.gpt import GPT
 from lmlab.models.wrappers import unwrapped
 

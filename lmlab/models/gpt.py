@@ -14,8 +14,8 @@ from torch import nn
 from lmlab.arguments import number, whole
 from lmlab.layers.blocks import Block
 from lmlab.layers.caches import Cache
-from lmlab.layers.lean_loss import IGNORED, token_loss
 from lmlab.layers.linear import Linear, linear
+from lmlab.layers.losses import IGNORED, token_loss
 from lmlab.layers.shapes import check_ids
 
 __all__ = ["GPT", "IGNORED", "Cache", "Config"]
@@ -149,14 +149,10 @@ class GPT(nn.Module):
         check_ids("ids", ids, self.config.vocab_size)
         room = self.config.context if cache is None else cache.length
         if used + ids.shape[1] > room:
-            raise ValueError(
-                f"{used + ids.shape[1]} tokens do not fit: "
-                + (
-                    f"the model's context holds {room}; crop the ids"
-                    if room == self.config.context
-                    else f"this cache holds {room}; make a longer one"
-                )
-            )
+            said = f"the model's context holds {room}; crop the ids"
+            if room < self.config.context:
+                said = f"this cache holds {room}; make a longer one"
+            raise ValueError(f"{used + ids.shape[1]} tokens do not fit: {said}")
 
 
 def _places(cache, used, T, device):

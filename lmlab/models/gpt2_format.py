@@ -10,6 +10,7 @@ import re
 import torch
 
 from lmlab.models.gpt import GPT, Config
+from lmlab.models.hub import WeightsError
 from lmlab.models.wrappers import plain_name
 
 PREFIX, HEAD = "transformer.", "lm_head.weight"
@@ -50,34 +51,34 @@ _DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 def read_config(values, where, dropout=None):
     """The Config that the values of a config.json describe.
 
-    dropout: None takes theirs. Raises ValueError, naming `where` and the key, for a
+    dropout: None takes theirs. Raises WeightsError, naming `where` and the key, for a
     model that is not one of ours.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{where} holds no configuration")
+        raise WeightsError(f"{where} holds no configuration")
     if "auto_map" in values:
-        raise ValueError(
+        raise WeightsError(
             f"{where} asks for code of its own (auto_map): lmlab runs no code of models"
         )
     if values.get("model_type") != "gpt2":
-        raise ValueError(
+        raise WeightsError(
             f'{where} is of a {values.get("model_type")!r} model: only "gpt2" fits here'
         )
     for key, known in _FIXED.items():
         if values.get(key, known[0]) not in known:
-            raise ValueError(
+            raise WeightsError(
                 f"{where} has {key} = {values[key]!r}; this GPT has {known[0]!r}"
             )
     missing = [key for key in _SIZES.values() if key not in values]
     if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
+        raise WeightsError(f"{where} lacks {', '.join(missing)}")
     sizes = {ours: values[theirs] for ours, theirs in _SIZES.items()}
     inner = values.get("n_inner")
     if inner not in (None, 4 * sizes["width"]):
-        raise ValueError(f"{where} has n_inner = {inner}; this GPT has 4·n_embd")
+        raise WeightsError(f"{where} has n_inner = {inner}; this GPT has 4·n_embd")
     shares = {values.get(key, 0.1) for key in _DROPOUTS}  # 0.1: their default
     if dropout is None and len(shares) > 1:
-        raise ValueError(
+        raise WeightsError(
             f"{where} has different {', '.join(_DROPOUTS)}; pass one share as dropout"
         )
     try:
@@ -87,10 +88,10 @@ def read_config(values, where, dropout=None):
             tied=values.get("tie_word_embeddings", True),
         )
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise WeightsError(f"{where}: {error}") from None
 
 
-def write_config(config, end=None):
+def their_config(config, end=None):
     """The values of a config.json for this Config; end: the id that ends a text."""
     sizes = {theirs: getattr(config, ours) for ours, theirs in _SIZES.items()}
     return {
@@ -110,7 +111,7 @@ def write_config(config, end=None):
 def their_name(name):
     """The name of one of our parameters in their files, without PREFIX.
 
-    Raises ValueError for a name that no GPT has.
+    Raises WeightsError for a name that no GPT has.
     """
     if name == "head.weight":
         return HEAD
@@ -118,7 +119,7 @@ def their_name(name):
     module, _, kind = name.rpartition(".")
     module = block[2] if block else module
     if module not in _NAMES:
-        raise ValueError(
+        raise WeightsError(
             f"{name} is no weight of a GPT, and Hugging Face's format has no name for "
             "it: take out what was added to the model"
         )
@@ -126,11 +127,11 @@ def their_name(name):
     return f"{place}{_NAMES[module]}.{kind}"
 
 
-def write_tensors(model, vocab_size=None):
+def their_tensors(model, vocab_size=None):
     """{their name, with PREFIX: tensor} of the model's weights, on the CPU.
 
-    vocab_size: how many ids, from 0, are written; None for all. Raises ValueError for
-    a model with other parts than a GPT's.
+    vocab_size: how many ids, from 0, are written; None for all. Raises WeightsError
+    for a model with other parts than a GPT's.
     """
     tensors = {}
     for name, tensor in model.state_dict().items():
@@ -148,7 +149,7 @@ def write_tensors(model, vocab_size=None):
 def build(tensors, config, where, dtype=torch.float32):
     """A GPT in evaluation mode with these weights, copied.
 
-    tensors: {their name: tensor}. Raises ValueError, naming `where` and the weights,
+    tensors: {their name: tensor}. Raises WeightsError, naming `where` and the weights,
     when some are missing, too many, or of another shape, and when the matrix of the
     logits is not the token embedding though the config says so.
     """
@@ -161,7 +162,7 @@ def build(tensors, config, where, dtype=torch.float32):
     shapes = {n: s[::-1] if n.endswith(_TRANSPOSED) else s for n, s in shapes.items()}
     problem = _misfit(tensors, shapes, head)
     if problem:
-        raise ValueError(f"{where} is not the checkpoint of this shape: {problem}")
+        raise WeightsError(f"{where} is not the checkpoint of this shape: {problem}")
     state = {}
     for name in model.state_dict():
         theirs = their_name(name)

@@ -24,12 +24,10 @@ from lmlab import progress
 from lmlab.data import downloads
 from lmlab.data.downloads import DataError, File
 from lmlab.errors import LmlabError
+from lmlab.text import tokenizer_files
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 INDEX = "model.safetensors.index.json"
-# They change a tokenizer's ids; a repository has some of them, or none.
-SMALLER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", *SMALLER)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -63,7 +61,9 @@ def files(name, revision=None):
     """
     model = _Model(name, revision)
     if model.pinned is None:
-        found = model.from_hub((CONFIG, INDEX, "model*.safetensors", *TOKENIZER))
+        found = model.from_hub(
+            (CONFIG, INDEX, "model*.safetensors", *tokenizer_files.FILES)
+        )
         for group in ((CONFIG,), (WEIGHTS, INDEX), ("tokenizer.json", "vocab.json")):
             if not found.keys() & set(group):
                 raise WeightsError(

@@ -21,8 +21,9 @@ import torch
 
 from lmlab import files
 from lmlab.models import gpt2_format, hub, packages
-from lmlab.models.hub import CONFIG, INDEX, TOKENIZER, WEIGHTS, WeightsError
+from lmlab.models.hub import CONFIG, INDEX, WEIGHTS, WeightsError
 from lmlab.models.wrappers import gpt_inside
+from lmlab.text import tokenizer_files
 from lmlab.text.tokenizer import Tokenizer
 
 folder = packages.folder  # of a model that transformers loads
@@ -105,7 +106,7 @@ def _from_hub(name, revision, dropout):
     paths = hub.files(name, revision)
     model = _build(paths, name, dropout)
     with tempfile.TemporaryDirectory() as folder:  # they may lie in several places
-        for file in TOKENIZER:
+        for file in tokenizer_files.FILES:
             if file in paths:
                 shutil.copyfile(paths[file], Path(folder) / file)
         return _together(model, Tokenizer.load(folder), name)
@@ -124,22 +125,15 @@ def _build(paths, where, dropout):
         if name not in paths:
             raise WeightsError(f"{where} lacks {name}, which its {INDEX} names")
         tensors |= _read_tensors(paths[name])
-    try:
-        return gpt2_format.build(tensors, config, where)
-    except ValueError as error:
-        raise WeightsError(str(error)) from None
+    return gpt2_format.build(tensors, config, where)
 
 
 def _read_config(path, dropout):
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return gpt2_format.read_config(values, path, dropout)
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path} is not whole JSON ({error}): fetch it") from None
-    except UnicodeDecodeError as error:
-        raise WeightsError(f"{path} is not UTF-8 ({error}): fetch it again") from None
+        values = files.read_json(path)
     except ValueError as error:
         raise WeightsError(str(error)) from None
+    return gpt2_format.read_config(values, path, dropout)
 
 
 def _read_tensors(path):
@@ -182,7 +176,7 @@ def _together(model, tokenizer, where):
     """The two, the model without rows that the tokenizer has no ids for."""
     config = _fitting(model.config, tokenizer, where)
     if config != model.config:
-        tensors = gpt2_format.write_tensors(model, config.vocab_size)
+        tensors = gpt2_format.their_tensors(model, config.vocab_size)
         model = gpt2_format.build(tensors, config, where)
     return model, tokenizer
 
@@ -214,8 +208,8 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
     """
     model, folder = gpt_inside(model), files.given(folder)
     fitting = _fitting(model.config, tokenizer, folder)
-    config = gpt2_format.write_config(fitting, tokenizer.end)
-    tensors = _their_tensors(model, fitting.vocab_size)
+    config = gpt2_format.their_config(fitting, tokenizer.end)
+    tensors = gpt2_format.their_tensors(model, fitting.vocab_size)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     stored = next(iter(tensors.values())).dtype
@@ -237,13 +231,6 @@ def save(model, tokenizer, folder, card=None, *, dtype=None):
         ) from error
     if another:
         _remove_others(folder)
-
-
-def _their_tensors(model, vocab_size=None):
-    try:
-        return gpt2_format.write_tensors(model, vocab_size)
-    except ValueError as error:
-        raise WeightsError(str(error)) from None
 
 
 def _publish(folder, tokenizer, texts, tensors):
@@ -296,11 +283,8 @@ def from_huggingface(theirs, *, dropout=None):
     Device and training mode are kept. Raises WeightsError for another kind of model.
     """
     where = f"this {type(theirs).__name__}"
-    try:
-        config = gpt2_format.read_config(theirs.config.to_dict(), where, dropout)
-        ours = gpt2_format.build(theirs.state_dict(), config, where)
-    except ValueError as error:
-        raise WeightsError(str(error)) from None
+    config = gpt2_format.read_config(theirs.config.to_dict(), where, dropout)
+    ours = gpt2_format.build(theirs.state_dict(), config, where)
     return ours.to(theirs.device).train(theirs.training)
 
 
@@ -314,10 +298,10 @@ def to_huggingface(model, end=None):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     model = gpt_inside(model)
-    config = GPT2Config(**gpt2_format.write_config(model.config, end))
+    config = GPT2Config(**gpt2_format.their_config(model.config, end))
     weight = model.token_embedding.weight
     with torch.random.fork_rng(devices=[]):
         theirs = GPT2LMHeadModel(config)
-    theirs.load_state_dict(_their_tensors(model), strict=False)
+    theirs.load_state_dict(gpt2_format.their_tensors(model), strict=False)
     theirs.tie_weights()
     return theirs.to(weight.device, weight.dtype).train(model.training)

@@ -11,13 +11,14 @@ y (B, T, width) vectors. A mask is bool and True where a position may be attende
 import torch
 from torch import nn
 
+from lmlab.layers.activations import ACTIVATIONS
 from lmlab.layers.attention import (
     FROM_TORCH,
     MultiHeadAttention,
     renamed,
     sinusoidal_positions,
 )
-from lmlab.layers.blocks import ACTIVATIONS, Block
+from lmlab.layers.blocks import Block
 from lmlab.layers.caches import DecoderCache
 from lmlab.layers.linear import Linear
 from lmlab.layers.shapes import check_ids
@@ -171,7 +172,7 @@ class Transformer(nn.Module):
     def encode(self, source):
         """source (B, S) → memory (B, S, width) and its mask (B, 1, S)."""
         mask = (self._checked("source", source) != self.pad)[:, None]
-        return self.core.encode(self._embed(self.source, source), mask), mask
+        return self.core.encode(self.embed(self.source, source), mask), mask
 
     def decode(self, target, memory, memory_mask, cache=None):
         """target (B, T) → logits (B, T, vocab_size) of the id that comes next.
@@ -179,7 +180,7 @@ class Transformer(nn.Module):
         cache: of `new_cache`; the target is what follows what it holds.
         """
         start = 0 if cache is None else cache.used
-        y = self._embed(self.target, self._checked("target", target, start), start)
+        y = self.embed(self.target, self._checked("target", target, start), start)
         return self.output(self.core.decode(y, memory, memory_mask, cache=cache))
 
     def new_cache(self):
@@ -220,7 +221,11 @@ class Transformer(nn.Module):
                 hook.remove()
         return torch.stack(found)
 
-    def _embed(self, table, ids, start=0):
+    def embed(self, table, ids, start=0):
+        """ids (B, T) in a table, `source` or `target` → (B, T, width) with positions.
+
+        start: where the first of them stands.
+        """
         positions = self.positions[start : start + ids.shape[1]]
         return self.dropout(table(ids) * self.width**0.5 + positions)
 

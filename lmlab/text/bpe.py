@@ -99,19 +99,14 @@ class _Line:
         new = len(self.widths)
         self.widths.append(self.widths[a] + self.widths[b])
         before, after = self._replace(a, b, new)
-        for right, places in after.items():
+        made = [((b, right), (new, right), after[right]) for right in after]
+        made += [((left, a), (left, new), before[left]) for left in before]
+        for old, now, places in made:
             count = self._count(places)
-            self.pair_counts[b, right] -= count
-            self.pair_counts[new, right] = count
-            self.places[new, right] = places
-        for left, places in before.items():
-            count = self._count(places)
-            self.pair_counts[left, a] -= count
-            self.pair_counts[left, new] = count
-            self.places[left, new] = places
+            self.pair_counts[old] -= count
+            self.pair_counts[now], self.places[now] = count, places
         del self.pair_counts[pair]
-        both = [(new, right) for right in after] + [(left, new) for left in before]
-        return [pair for pair in both if self.pair_counts[pair]]
+        return [pair for _, pair, _ in made if self.pair_counts[pair]]
 
     def _replace(self, a, b, new):
         """{neighbour: places of the new pair with it}, for left and right neighbours.

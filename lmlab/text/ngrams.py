@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from lmlab.arguments import ids_below, whole
+from lmlab.arguments import whole, whole_array
 
 
 def bits_per_byte(nats, num_bytes):
@@ -49,11 +49,12 @@ class NGrams:
     P_k(w | h) = (c(hw) − D(c(hw))) / c(h) + (share taken off in h) · P_{k−1}(w | h′)
     with h′ the context without its oldest token. Below the longest length, c(hw) counts
     in how many contexts hw was seen instead of how often; below length 1 stands 1/V.
+    Raises ValueError for ids that are no whole numbers (N,) in 0 … vocab_size − 1.
     """
 
     def __init__(self, ids, n, vocab_size):
         self.n, self.vocab_size = whole("n", n), whole("vocab_size", vocab_size)
-        ids = ids_below(vocab_size, ids)
+        ids = whole_array("ids", ids, vocab_size)
         contexts, self._contexts = [np.zeros(len(ids), dtype=np.int64)], []
         for back in range(1, n):
             # A context is one that is shorter by its oldest token, and that token.
@@ -76,8 +77,9 @@ class NGrams:
         """ln P(token | the n − 1 before it) of each of ids (N,), float64.
 
         The first tokens have nothing before them, as at the start of the training text.
+        Raises ValueError as above.
         """
-        ids = ids_below(self.vocab_size, ids)
+        ids = whole_array("ids", ids, self.vocab_size)
         before = [_shifted(ids, back, self.vocab_size) for back in range(1, self.n)]
         return np.log(self._probabilities(before, ids))
 

@@ -104,7 +104,8 @@ class Tokenizer:
         """A tokenizer with one id for each character that the text has, sorted.
 
         nanoGPT's setting for tiny Shakespeare. It has no special tokens, and refuses
-        to encode any other character.
+        to encode any other character. Raises TypeError for what is not a str,
+        ValueError for a text without characters or a lone surrogate.
         """
         if not _checked(text):
             raise ValueError("there is no character in the text: it is empty")

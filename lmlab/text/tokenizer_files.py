@@ -13,7 +13,7 @@ ids there. How a text was once cut or padded is no part of a vocabulary.
 import gzip
 import json
 
-from lmlab.files import ASSETS, given, publish
+from lmlab.files import ASSETS, given, publish, read_json, read_text
 from lmlab.text import bpe
 
 END = "<|endoftext|>"
@@ -26,6 +26,8 @@ _MODEL |= dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False)
 _WHOLE = "tokenizer.json"  # the two files and the special tokens in one
 _CONFIG, _MODEL_CONFIG = "tokenizer_config.json", "config.json"
 _NAMED, _MORE = "special_tokens_map.json", "added_tokens.json"  # of older folders
+# All that a folder may have; the last three change ids.
+FILES = (_WHOLE, "vocab.json", "merges.txt", _CONFIG, _NAMED, _MORE)
 # In the order in which transformers gives ids to those that have none.
 _KEYS = [f"{key}_token" for key in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
@@ -118,7 +120,7 @@ def load(folder):
         vocab, merges, special, characters = _from_tokenizer_json(whole)
     elif all(path.is_file() for path in two):
         more, (path, merges_path) = _more_tokens(folder, whole=False), two
-        vocab, merges = _read_object(path), _numbered_merges(_read_text(merges_path))
+        vocab, merges = _read_object(path), _numbered_merges(read_text(merges_path))
         special, characters = {}, False  # they do not say which are special
     else:
         raise FileNotFoundError(
@@ -381,19 +383,7 @@ def _pairs(merges, ids, path):
 
 def _read_object(path):
     """The {name: value} of a JSON file, empty where there is no file."""
-    try:
-        content = json.loads(_read_text(path)) if path.is_file() else {}
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not whole JSON ({error}): fetch or save it again"
-        ) from None
+    content = read_json(path) if path.is_file() else {}
     if not isinstance(content, dict):
         raise ValueError(f"{path} must be a JSON object, {{name: value}}")
     return content
-
-
-def _read_text(path):
-    try:
-        return path.read_bytes().decode("utf-8-sig")  # Windows puts a mark in front
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}): fetch it again") from None

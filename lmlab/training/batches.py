@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lmlab.arguments import whole
-from lmlab.layers.lean_loss import IGNORED
+from lmlab.layers.losses import IGNORED
 
 
 def blocks(ids, context, batch_size, seed=0):
@@ -50,7 +50,10 @@ def windows(ids, context, batch_size=32):
 
 
 def in_order(data, context, batch_size):
-    """Batches for an evaluation: those that the user gave, or windows of their ids."""
+    """Batches for an evaluation: those that the user gave, or windows of their ids.
+
+    Raises ValueError for no batches, and for ids without a context to cut them by.
+    """
     if isinstance(data, list | tuple) and len(data) == 0:
         raise ValueError("validation: one batch or more needed, got none")
     if not isinstance(data, list | tuple) or not isinstance(data[0], list | tuple):

@@ -53,7 +53,8 @@ class Updates:
     def loss(self, batch, step):
         """(loss, gradient norm) of the whole batch; the gradients are left in place.
 
-        Both are floats. Call `apply` next, or `zero_grad`.
+        Both are floats. Call `apply` next, or `zero_grad`. Raises ValueError for a
+        batch of which no target counts.
         """
         tokens = counted(batch[1])
         if not tokens:
@@ -135,7 +136,10 @@ def evaluate(model, data, *, context=None, batch_size=32, precision="float32"):
 
 @torch.no_grad()
 def measure(model, batches, autocast, device, ranks=ALONE):
-    """The loss as in `evaluate`, of batches, each measured by one of the ranks."""
+    """The loss as in `evaluate`, of batches, each measured by one of the ranks.
+
+    Raises ValueError for batches of which no target counts, or that `check` refuses.
+    """
     vocab_size = of_config(model, "vocab_size")
     nats, tokens = [0.0], 0
     with fork_rng(device), modes_kept(model):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from lmlab.arguments import one_of
 from lmlab.layers.linear import linear
-from lmlab.layers.precision import wider
+from lmlab.layers.precision import widened, wider
 
 IGNORED = -100  # a target that does not count, as in torch
 PIECE = 1 << 24  # logits held at a time: 64 MiB in float32
@@ -47,8 +47,7 @@ def logits_loss(logits, targets, reduction="mean"):
 
 
 def _of_logits(logits, targets, reduction):
-    logits = logits.to(wider(logits.dtype))
-    return F.cross_entropy(logits, targets, reduction=reduction)
+    return F.cross_entropy(widened(logits), targets, reduction=reduction)
 
 
 class _SumInPieces(torch.autograd.Function):
@@ -99,7 +98,7 @@ def _losses_in_blocks(logits, targets):
         rows = len(logits)
     losses = []
     for block, some in zip(logits.split(rows), targets.split(rows)):
-        loss, grad = _losses(block.to(wider(block.dtype)), some)
+        loss, grad = _losses(widened(block), some)
         losses.append(loss)
         if grad is not block:  # in another precision
             block.copy_(grad)
