@@ -1,94 +1,79 @@
-"""Lesson 03's parameters, and the logs that it leaves for TensorBoard."""
+"""Lesson 03's parameters, and the logs that its deeper part leaves for TensorBoard."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 
-from lmlab import devices, parameters
+from lmlab import parameters
+from lmlab.runner import execute
 
-LESSON = Path(__file__).resolve().parent.parent / "notebooks/03_mlp_frameworks.ipynb"
-SMALL = {
-    "epochs": 2,
-    "num_seeds": 1,
-    "timing_images": 1024,
-    "timing_rounds": 1,
-    "device": "cpu",
-}
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+CORE = NOTEBOOKS / "03_mlp_frameworks.ipynb"
+DEEPER = NOTEBOOKS / "deeper" / "03_mlp_frameworks.ipynb"
+SMALL = {"epochs": 2, "num_seeds": 1, "timing_images": 1024, "timing_rounds": 1}
 
 
-def cells():
-    notebook = nbformat.read(LESSON, as_version=4)
-    return [c for c in notebook.cells if c.cell_type == "code"]
+def declared(path):
+    """The notebook's parameters by name, from the cell that is tagged so."""
+    cells = nbformat.read(path, as_version=4).cells
+    (given,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    return parameters.declarations(given.source)
 
 
-def check(**given_instead):
-    """Run the cell that looks at log_folder and device, with some of them changed."""
-    (given,) = [c for c in cells() if "parameters" in c.metadata.get("tags", [])]
-    (judge,) = [c for c in cells() if "log_folder must be" in c.source]
-    names = {"np": np, "Path": Path, "devices": devices}
-    exec(given.source, names)
-    names.update(given_instead)
-    exec(judge.source, names)
-
-
-@pytest.fixture
-def _print_options():
-    with np.printoptions():
-        yield
-
-
-@pytest.mark.usefixtures("_print_options")
-def test_the_defaults_are_accepted():
-    check()
+@pytest.mark.parametrize("path", [CORE, DEEPER], ids=["core", "deeper"])
+def test_the_defaults_are_accepted(path):
+    for parameter in declared(path).values():
+        assert parameters.check(parameter, parameter.default) == parameter.default
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("path", "name", "value", "message"),
     [
-        ("epochs", 0, "epochs must be a whole number from 1, got 0"),
-        ("batch_size", 2.5, "batch_size must be a whole number"),
-        ("num_seeds", True, "num_seeds must be a whole number"),
-        ("timing_images", 10, "timing_images must be a whole number from 1024"),
-        ("lr", float("nan"), "lr must be a finite number above 0, got nan"),
-        ("lr", "0.1", "lr must be a finite number above 0, got '0.1'"),
-        ("gpu_tflops", 0.0, "gpu_tflops must be a finite number above 0"),
-        ("device", "tpu", 'device must be one of "auto", "cuda", "mps", "cpu", got'),
+        (CORE, "epochs", 0, "epochs must be a whole number from 3, got 0"),
+        (CORE, "dataset", "fashion", 'dataset must be one of "digits", "mnist", got'),
+        (CORE, "batch_size", 2.5, "batch_size must be a whole number"),
+        (CORE, "num_seeds", True, "num_seeds must be a whole number"),
+        (CORE, "lr", float("nan"), "lr must be a finite number above 0, got nan"),
+        (CORE, "lr", "0.1", "lr must be a finite number above 0, got '0.1'"),
+        (CORE, "device", "tpu", 'device must be one of "auto", "cuda", "mps", "cpu"'),
+        (DEEPER, "timing_images", 10, "timing_images must be a whole number from 1024"),
+        (DEEPER, "log_folder", 3, "log_folder must be"),
     ],
 )
-def test_a_bad_parameter_is_refused_by_name(name, value, message):
-    (given,) = [c for c in cells() if "parameters" in c.metadata.get("tags", [])]
+def test_a_bad_parameter_is_refused_by_name(path, name, value, message):
     with pytest.raises(ValueError, match=message):
-        parameters.check(parameters.declarations(given.source)[name], value)
+        parameters.check(declared(path)[name], value)
+
+
+def run_deeper(scratch, **given):
+    job = execute.Job("03 deeper", DEEPER, scratch, SMALL | {"device": "cpu"} | given)
+    return execute.execute(job)
 
 
 def test_a_log_folder_that_is_a_file_is_refused(tmp_path):
     file = tmp_path / "logs"
     file.touch()
-    with pytest.raises(ValueError, match="log_folder must be a folder"):
-        check(log_folder=str(file))
+    outcome = run_deeper(tmp_path / "run", log_folder=str(file))
+    assert outcome.status == "failed"
+    assert "NotADirectoryError" in outcome.error
+    assert str(file) in outcome.error
 
 
 @pytest.mark.timeout(600)
 def test_tensorboard_reads_the_logs_that_the_lesson_leaves(tmp_path):
     logs = tmp_path / "logs"
-    command = [sys.executable, "-m", "lmlab.cli", "run", "03"]
-    command += ["--out", str(tmp_path / "out"), "-p", f"log_folder={logs}"]
-    for name, value in SMALL.items():
-        command += ["-p", f"{name}={value}"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = run_deeper(tmp_path / "run", log_folder=str(logs))
+    assert outcome.status == "ok", outcome.error
     run = logs / "run-001"
-    assert steps_and_values(run / "torch", "validation/loss") == 2
-    assert steps_and_values(run / "tensorflow", "validation/loss") == 2
-    assert steps_and_values(run / "keras/validation", "epoch_loss") == 2
+    assert values_read(run / "torch", "validation/loss") == 2
+    assert values_read(run / "tensorflow", "validation/loss") == 2
+    assert values_read(run / "keras/validation", "epoch_loss") == 2
 
 
-def steps_and_values(folder, tag):
+def values_read(folder, tag):
     """How many values TensorBoard reads under a tag, each of them a sensible loss."""
     code = (
         "import sys\n"
