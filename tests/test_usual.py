@@ -126,9 +126,8 @@ def test_claims_depend_on_settings_in_one_way_only(path):
 
 
 # What a claim is about can be missing at other settings: two lengths that are not
-# measured, the shipped model's own texts, the digits' own effect.
+# measured, the shipped model's own texts.
 ALLOWED = {
-    "04_training": {"dataset"},
     "05_attention": {"longest"},
     "09_gpt2_finetune": {"model", "last"},
 }
