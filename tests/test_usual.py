@@ -39,16 +39,29 @@ def full(path):
 
 
 def written(path):
-    """The arguments of the lesson's `usual`: its settings, and a profile if any."""
+    """The arguments of the lesson's `usual`: its settings, and a profile if any.
+
+    They may be put together of dicts just above, which hold nothing but literals.
+    """
     found = [
-        node.value
-        for source in code(path)
-        for node in ast.parse(source).body
+        (body, node.value)
+        for body in (ast.parse(source).body for source in code(path))
+        for node in body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "usual"
     ]
-    (call,) = found  # once, at the top of a cell
+    ((body, call),) = found  # once, at the top of a cell
     assert ast.unparse(call.func) == "checks.usual"
-    return [ast.literal_eval(argument) for argument in call.args]
+    above = [
+        node
+        for node in body
+        if isinstance(node, ast.Assign | ast.AugAssign)
+        and isinstance(node.value, ast.Dict)
+    ]
+    names = {}
+    exec(compile(ast.Module(above, []), path.name, "exec"), {"__builtins__": {}}, names)
+    arguments = ast.Expression(ast.List(call.args, ast.Load()))
+    ast.fix_missing_locations(arguments)
+    return eval(compile(arguments, path.name, "eval"), {"__builtins__": {}}, names)
 
 
 # The lesson that has no full profile was measured on MNIST all the same.
