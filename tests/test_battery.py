@@ -1,5 +1,7 @@
 """A battery folds its claims into one line, and unfolds when one of them fails."""
 
+import sys
+
 import pytest
 
 from lmlab import checks, record
@@ -55,8 +57,9 @@ class TestBattery:
             "    squares  →  doubles three",
         ]
 
-    def test_what_is_not_asserted_stays_a_line(self, capsys):
-        elsewhere = checks.usual({"lr": 2.0}, {"lr": 1.0})
+    def test_what_is_not_asserted_stays_a_line(self, capsys, monkeypatch):
+        monkeypatch.setitem(vars(sys.modules["__main__"]), "lr", 2.0)
+        elsewhere = checks.usual({"lr": 1.0})
         with elsewhere, checks.battery("sums"):
             checks.equal("one", 1, 2)
         assert shown(capsys)[0] == "○ one"
