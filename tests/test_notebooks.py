@@ -76,6 +76,8 @@ def unsound(notebook):
             said.append(f"cell {number} shows a path of the machine")
         if "nbval-skip" in tags(cell):
             said.append(f"cell {number} is not run by the tests")
+        if "execution" in cell.metadata:
+            said.append(f"cell {number} says when it was run")
     if notebook.metadata.kernelspec.name != "python3":
         said.append("the kernel is not python3")
     return said
@@ -307,6 +309,12 @@ def test_what_should_not_be_stored_is_noticed(output, what):
     notebook = small()
     notebook.cells[0].outputs = [output]
     assert unsound(notebook) == [f"cell 1 {what}"]
+
+
+def test_a_cell_that_says_when_it_was_run_is_noticed():
+    notebook = small()
+    notebook.cells[0].metadata["execution"] = {"iopub.status.busy": "2026-11-30"}
+    assert unsound(notebook) == ["cell 1 says when it was run"]
 
 
 def test_a_skipped_cell_is_noticed():
