@@ -114,7 +114,7 @@ class battery:
         if self.held and not _quiet:
             total, texts = len(self.held), [text for text, _ in self.held]
             said = f"✓ {total} {'claim' if total == 1 else 'claims'}: {self.text}"
-            record.emit(said, "claim", claims=total, texts=texts)
+            record.emit(said, "claim", texts=texts)
 
 
 _battery = None  # the one that gathers claims now

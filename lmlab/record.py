@@ -85,8 +85,12 @@ def read(notebook):
 
 
 def claims(facts):
-    """How many claims are among the facts of `read`, those in batteries included."""
-    return sum(fact.get("claims", 1) for fact in facts if fact["kind"] == "claim")
+    """The text of each claim among the facts of `read`, of those in batteries too."""
+    stated = [fact for fact in facts if fact["kind"] == "claim"]
+    folded = [[f"✓ {text}" for text in fact.get("texts", [])] for fact in stated]
+    return [
+        text for fact, texts in zip(stated, folded) for text in texts or [fact["text"]]
+    ]
 
 
 # --- TensorBoard ----------------------------------------------------------------------

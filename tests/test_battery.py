@@ -65,6 +65,7 @@ class TestBattery:
         assert shown(capsys)[0] == "○ one"
 
 
-def test_the_record_counts_what_was_folded():
-    facts = [{"kind": "claim", "claims": 3}, {"kind": "claim"}, {"kind": "metric"}]
-    assert record.claims(facts) == 4
+def test_the_record_lists_what_was_folded():
+    folded = {"kind": "claim", "text": "✓ 2 claims: sums", "texts": ["one", "two"]}
+    facts = [folded, {"kind": "claim", "text": "✓ three"}, {"kind": "metric"}]
+    assert record.claims(facts) == ["✓ one", "✓ two", "✓ three"]

@@ -66,7 +66,7 @@ def facts(notebook):
     named = ("name", "value", "headline", "digits")
     device = next(iter(kinds["device"]), {}).items()
     return {
-        "claims": [fact["text"] for fact in kinds["claim"]],
+        "claims": record.claims(kinds["claim"]),
         "unasserted": [fact["text"] for fact in kinds["unasserted"]],
         "caught": sum(fact["caught"] for fact in kinds["catch"]),
         "broken": sum(fact["of"] for fact in kinds["catch"]),
