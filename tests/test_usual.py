@@ -68,7 +68,7 @@ def written(path):
 MEASURED = {"00_start_here": [{"dataset": "mnist"}]}
 # Measured at their defaults alone: the full profile shows their claims with a ○. In 938
 # updates an epoch lesson 03's curves part further than in the 50 or so of the digits.
-DEFAULTS_ALONE = {"03_mlp_frameworks", "04_training"}
+DEFAULTS_ALONE = {"03_mlp_frameworks"}
 
 
 @pytest.fixture
