@@ -66,9 +66,8 @@ def written(path):
 
 # The lesson that has no full profile was measured on MNIST all the same.
 MEASURED = {"00_start_here": [{"dataset": "mnist"}]}
-# Measured at their defaults alone: the full profile shows their claims with a ○. In 938
-# updates an epoch lesson 03's curves part further than in the 50 or so of the digits.
-DEFAULTS_ALONE = {"03_mlp_frameworks", "04_training"}
+# Measured at its defaults alone: the full profile shows its claims with a ○.
+DEFAULTS_ALONE = {"04_training"}
 
 
 @pytest.fixture
