@@ -10,7 +10,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 GLOSSARY = NOTEBOOKS / "deeper" / "00_start_here.ipynb"
 CJK = r"[\u4e00-\u9fff]"
 # **term** · 中文, with what follows; the Chinese may begin with a letter: n 元模型.
-MARK = re.compile(rf"\*\*([^*\n]+)\*\* · ((?:\w+ )?{CJK}.*)")
+MARK = re.compile(rf"\*\*([^*\n]+)\*\* ·\s((?:\w+ )?{CJK}.*)")
 
 
 def prose(path):
