@@ -130,7 +130,7 @@ def loops(function, *, apart=()):
     are given. What a library does inside is not seen.
     """
     text = f"{_named(function)} has no loop"
-    for name, tree in _sources(text, function, apart):
+    for name, tree, lines in _sources(text, function, apart):
         for node in ast.walk(tree):
             found = LOOPS.get(type(node))
             if isinstance(node, ast.Call):
@@ -141,7 +141,7 @@ def loops(function, *, apart=()):
                     found = "a call of itself"
             if found:
                 where = "" if name == _named(function) else f" in {name}"
-                _fail(text, f"there is {found}{where}: {_line(node)}")
+                _fail(text, f"there is {found}{where}: {lines[node.lineno - 1]}")
     checks.holds(text, True)
 
 
@@ -156,13 +156,13 @@ def names(function, *forbidden, why="", apart=()):
     if not forbidden:
         raise ValueError("forbid.names() needs a name to forbid")
     text = f"{_named(function)} does without {', '.join(forbidden)}"
-    for name, tree in _sources(text, function, apart):
+    for name, tree, lines in _sources(text, function, apart):
         for node in ast.walk(tree):
             used = [f".{each}" for each in _uses(node)]
             found = [n for n in forbidden if any(u.endswith(f".{n}") for u in used)]
             if found:
                 where = "" if name == _named(function) else f" in {name}"
-                said = f"there is {found[0]}{where}: {_line(node)}"
+                said = f"there is {found[0]}{where}: {lines[node.lineno - 1]}"
                 _fail(text, said, *([why] if why else []))
     checks.holds(text, True)
 
@@ -185,10 +185,6 @@ def _chain(node):
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _line(node):
-    return ast.unparse(node).splitlines()[0][:60]
-
-
 def _named(function):
     return getattr(function, "__name__", None) or type(function).__name__
 
@@ -198,25 +194,26 @@ def _fail(text, *lines):
 
 
 def _sources(text, function, apart):
-    """(name, syntax tree) of a function, or a class's methods, and what they call.
+    """(name, syntax tree, lines) of a function, or a class's methods, and its helpers.
 
-    That is, of the functions of the same notebook or module that stand in their source.
+    These are the functions of the same notebook or module that their sources name.
     """
     left, seen = _methods(function), set()
     if not left:
         _fail(text, f"expected what a def makes, got {function!r:.80}")
     while left:
-        each = inspect.unwrap(left.pop(0))
+        each = left.pop(0)
         if each in seen or each.__name__ in apart:
             continue
         seen.add(each)
         try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
+            source = textwrap.dedent(inspect.getsource(each))
+            tree = ast.parse(source)
         except (OSError, TypeError, SyntaxError):
             _fail(
                 text, f"the source of {each.__name__} cannot be read: write it with def"
             )
-        yield each.__name__, tree
+        yield each.__name__, tree, [line.strip() for line in source.splitlines()]
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         beside = (each.__globals__.get(name) for name in sorted(used))
         for other in beside:
@@ -226,10 +223,12 @@ def _sources(text, function, apart):
 
 def _methods(thing):
     """The Python functions of a function, or of a class's body."""
+    with contextlib.suppress(ValueError):  # it wraps itself
+        thing = inspect.unwrap(thing)
     if inspect.isfunction(thing):
         return [thing]
     if not inspect.isclass(thing):
         return []
     parts = (getattr(part, "__func__", part) for part in vars(thing).values())
-    parts = (getattr(part, "fget", part) for part in parts)
+    parts = (inspect.unwrap(getattr(part, "fget", part)) for part in parts)
     return [part for part in parts if inspect.isfunction(part)]
