@@ -223,12 +223,17 @@ def _sources(text, function, apart):
 
 def _methods(thing):
     """The Python functions of a function, or of a class's body."""
-    with contextlib.suppress(ValueError):  # it wraps itself
-        thing = inspect.unwrap(thing)
+    thing = _unwrapped(thing)
     if inspect.isfunction(thing):
         return [thing]
     if not inspect.isclass(thing):
         return []
     parts = (getattr(part, "__func__", part) for part in vars(thing).values())
-    parts = (inspect.unwrap(getattr(part, "fget", part)) for part in parts)
+    parts = (_unwrapped(getattr(part, "fget", part)) for part in parts)
     return [part for part in parts if inspect.isfunction(part)]
+
+
+def _unwrapped(thing):
+    while "__wrapped__" in getattr(thing, "__dict__", {}):
+        thing = thing.__wrapped__
+    return thing

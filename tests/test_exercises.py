@@ -224,6 +224,22 @@ def test_the_students_text_fits_the_students_version(name):
     assert "two marks" not in " ".join(text.split())
 
 
+def links_and_text(path):
+    """(the targets of the links, the text) of a notebook."""
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.findall(r"\]\(([^)\s]+)", text), text
+
+
+@each_source
+def test_a_lesson_leads_to_the_command_and_not_to_the_solutions(name):
+    folder = ROOT / "notebooks"
+    for path in (folder / f"{name}.ipynb", folder / "deeper" / f"{name}.ipynb"):
+        links, text = links_and_text(path) if path.exists() else ([], "")
+        assert [link for link in links if "exercises" in link] == []
+        assert path.parent != folder or f"`lmlab start {name[:2]} --exercises`" in text
+
+
 # --- what is proved of the lessons in tests/proofs ------------------------------------
 
 
