@@ -29,7 +29,6 @@ SOURCES = sorted(ROOT.glob("notebooks/exercises/[0-9][0-9]_*.ipynb"))
 # A lesson's exercises are proved once it has a file of answers; these have none yet.
 PROVED = proofs.names()
 TO_COME = [
-    "00_start_here",
     "05_attention", "06_transformer",
     "01_backprop", "02_mlp_numpy",
     "07_tokenizer", "08_gpt", "09_gpt2_finetune",
