@@ -1,9 +1,8 @@
 """What is tried on the exercises: wrong answers and short cuts, as data.
 
 NN_name.py holds ANSWERS for the exercises of lesson NN: for each exercise at least
-three wrong answers that people give, and one short cut. tests/test_exercises.py gives
-each of them in the place of the solution, and expects that the named test rejects it,
-for the reason that it has:
+three wrong answers that people give, and one short cut. Each is put in the place of the
+solution, and the named test has to reject it, for the reason that it has:
 
     from proofs import Answer
 
@@ -14,9 +13,10 @@ for the reason that it has:
     '''),
     ]
 
-What the notebook has to look like is in tests/test_exercises.py: four to six headings
-`## N ★★ Title`, at least two of them with ` · debug this` or ` · predict, then run` at
-the end, and a table `| N | ★★ title | minutes | points |` in the first cell.
+What else is proved, and what a notebook has to look like, is in suite.py: four to six
+headings `## N ★★ Title`, at least two of them with ` · debug this` or ` · predict, then
+run` at the end; a table `| N | ★★ title | minutes | points |` in the first cell.
+`pytest tests/proofs/NN_name.py` runs all of it for one lesson.
 """
 
 import functools
@@ -25,6 +25,9 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+pytest.register_assert_rewrite("proofs.suite")
 FOLDER = Path(__file__).resolve().parent
 
 
