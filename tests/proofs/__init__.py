@@ -63,11 +63,20 @@ def names():
 
 
 @functools.cache
-def answers(name):
-    """The ANSWERS for the exercises of a lesson."""
-    spec = importlib.util.spec_from_file_location(
-        f"proof_{name}", FOLDER / f"{name}.py"
-    )
+def load(name):
+    """The file of answers for the exercises of a lesson, as a module."""
+    path = FOLDER / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"proof_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.ANSWERS
+    return module
+
+
+def answers(name):
+    """The ANSWERS for the exercises of a lesson."""
+    return load(name).ANSWERS
+
+
+def together(name):
+    """TOGETHER of the file: grade_ids of tests of more than the solution above them."""
+    return getattr(load(name), "TOGETHER", ())

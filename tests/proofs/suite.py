@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from IPython.display import display
 
 import proofs
 from lmlab.runner import exercises, lessons
@@ -61,9 +62,7 @@ class Exercise:
     cells: list
 
 
-HEADING = re.compile(
-    r"^## (\d+) (★+) (.+?)(?: · (debug this|predict, then run))?$", re.M
-)
+HEADING = re.compile(rf"^## (\d+) (★+) (.+?)(?: · ({'|'.join(NEW_KINDS)}))?$", re.M)
 
 
 def parts(notebook):
@@ -104,6 +103,7 @@ def exercise_of(name, cell):
 def as_main():
     """A new namespace that code in it takes for the notebook's."""
     module, outside = types.ModuleType("__main__"), sys.modules["__main__"]
+    module.display = display
     sys.modules["__main__"] = module
     try:
         with warnings.catch_warnings():
@@ -204,22 +204,51 @@ def test_every_test_fails_where_nothing_is_solved(name):
 
 def test_an_exercise_that_is_not_solved_costs_only_its_own_points(name, number):
     notebook, stubs = source(name), {grade_id(c): c.source for c in student(name).cells}
-    (exercise,) = [e for e in parts(notebook)[1] if e.number == number]
+    exercise = parts(notebook)[1][number - 1]
     solutions = ids(notebook, exercise, "solution")
     ended = run(replaced(notebook, {cell: stubs[cell] for cell in solutions}))
     failed = [test for test in graded(notebook) if ended[test]]
     assert failed == ids(notebook, exercise, "grade")
 
 
+def test_a_cell_that_is_not_solved_costs_only_the_points_of_its_tests(name, number):
+    """Those below it, up to the next solution; the file may say TOGETHER of others."""
+    notebook, stubs = source(name), {grade_id(c): c.source for c in student(name).cells}
+    before, exercise = parts(notebook)[0], parts(notebook)[1][number - 1]
+    below, last = {}, None
+    for cell in (notebook.cells[index] for index in exercise.cells):
+        last = grade_id(cell) if grading(cell).get("solution") else last
+        if grading(cell).get("grade") and grade_id(cell) not in proofs.together(name):
+            below.setdefault(last, []).append(grade_id(cell))
+    assert None not in below, "a test above its solution"
+    for solution in below if len(below) > 1 else []:
+        cells = replaced(notebook, {solution: stubs[solution]})
+        ended = run([cells[index] for index in before + exercise.cells])
+        failed = [test for tests in below.values() for test in tests if ended[test]]
+        assert failed == below[solution], f"{solution} is not solved"
+
+
+def test_a_test_that_is_not_run_costs_no_other_its_points(name, number):
+    notebook = source(name)
+    before, exercise = parts(notebook)[0], parts(notebook)[1][number - 1]
+    tests = ids(notebook, exercise, "grade")
+    for alone in tests:
+        others = set(tests) - {alone}
+        cells = [notebook.cells[index] for index in before + exercise.cells]
+        ended = run([cell for cell in cells if grade_id(cell) not in others])
+        assert ended[alone] is None, f"{alone} needs another test"
+
+
 def ended_with(name, answer):
-    """(tests of its exercise up to the named one that pass, the named one's error)."""
+    """(the tests of its exercise before the named one that fail, that one's error)."""
     notebook, before = source(name), parts(source(name))[0]
     exercise = exercise_of(name, answer.cell)
     cells = replaced(notebook, {answer.cell: answer.code})
     chosen = [cells[index] for index in before + exercise.cells]
     ended = run(chosen, stop=answer.test)
-    tests = [test for test in ids(notebook, exercise, "grade") if test in ended]
-    return [test for test in tests[:-1] if ended[test]], ended[answer.test]
+    tests = ids(notebook, exercise, "grade")
+    before = tests[: tests.index(answer.test)]
+    return [test for test in before if ended[test]], ended[answer.test]
 
 
 def test_an_answer_is_rejected_where_it_should_be_with_what_fits_it(name, answer):
