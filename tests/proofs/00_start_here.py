@@ -295,6 +295,18 @@ ANSWERS = [
     ),
     Answer(
         "train",
+        "scores in the place of a function",
+        test="train-alone",
+        says="train returns a function",
+        code="""
+        def train(pictures, labels):
+            centre = rows(pictures).mean(axis=0)
+            W, b = fit(rows(pictures) - centre, labels)
+            return (rows(pictures) - centre) @ W + b
+        """,
+    ),
+    Answer(
+        "train",
         "one prepared, the other not",
         test="train-reads",
         says="exactly as the training pictures were",
