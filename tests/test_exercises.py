@@ -18,7 +18,6 @@ TO_COME = [
     "05_attention", "06_transformer",
     "01_backprop", "02_mlp_numpy",
     "07_tokenizer", "08_gpt", "09_gpt2_finetune",
-    "03_mlp_frameworks", "04_training",
 ]  # fmt: skip
 
 each_source = pytest.mark.parametrize("name", [path.stem for path in SOURCES])
