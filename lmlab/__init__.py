@@ -18,6 +18,7 @@ __all__ = [
     "errors",
     "explore",
     "figures",
+    "forbid",
     "generation",
     "layers",
     "memory",

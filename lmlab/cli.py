@@ -143,17 +143,30 @@ def notebooks(names: Names = None, jobs: Jobs = None, timeout: Timeout = None):
 
 
 @app.command()
-def start(name: Name):
-    """Copy a lesson to work/, to change as you like.
+def start(
+    name: Name,
+    exercises: Annotated[
+        bool, typer.Option("--exercises", help="The lesson's exercises, to solve.")
+    ] = False,
+):
+    """Copy a lesson, or its exercises, to work/, to change as you like.
 
-    The copy has no outputs. An earlier copy stays as it is: the next gets a number.
+    The copy has no outputs, and exercises have no solutions. An earlier copy stays as
+    it is: the next gets a number.
     """
     from lmlab.runner import lessons
 
     lesson = lessons.find(name)
-    copy = str(lessons.start(lesson))
+    if exercises:
+        from lmlab.runner.exercises import of
+
+        lesson = of(lesson)
+    copy = lessons.start(lesson)
+    lab = [sys.executable, "-m", "jupyterlab"]
+    if lesson.kind == "exercises":  # so that their links to the lessons can be followed
+        lab.append(f"--ServerApp.root_dir={copy.parent.parent}")
     print(f"Your copy of {lesson.name}: {copy}")
-    print("Open it with:", shlex.join([sys.executable, "-m", "jupyterlab", copy]))
+    print("Open it with:", shlex.join([*lab, str(copy)]))
 
 
 @app.command()

@@ -141,17 +141,23 @@ def read_notebook(path):
 def start(lesson):
     """A copy of the lesson to work on, without outputs, in work/ beside notebooks/.
 
-    Nothing is ever overwritten. When there is a copy already, the next one gets a
-    number: an error would only send a reader who wants to begin again off to delete
-    their own work. Returns the copy's path.
+    Of exercises it is the student's version, without solutions (LmlabError: see
+    `exercises.student`). Nothing is ever overwritten. When there is a copy already, the
+    next one gets a number: an error would only send a reader who wants to begin again
+    off to delete their own work. Returns the copy's path.
     """
     import nbformat
 
-    notebook = read_notebook(lesson.path)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
     work = folder().parent / "work"
+    if lesson.kind == "exercises":
+        from lmlab.runner import exercises
+
+        notebook = exercises.student(lesson, work)
+    else:
+        notebook = read_notebook(lesson.path)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
     path, again = work / f"{lesson.name}.ipynb", 1
     try:
         work.mkdir(exist_ok=True)
