@@ -1,9 +1,11 @@
 """The embedded texts are what their README says; every bad file has its own error."""
 
 import hashlib
+import json
 import lzma
 import os
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from lmlab import data
 from lmlab.data import corpora, downloads
 from lmlab.data.markov import MarkovSource, markov
-from tools import duplicates, prose, snapshots
+from tools import duplicates, literature, poems, prose, snapshots
 
 ROOT = Path(__file__).parents[1]
 REAL = (ROOT / (os.environ.get("LMLAB_MIRROR") or "../shared/data")).resolve()
@@ -32,10 +34,14 @@ def paragraphs(text):
 # The embedded texts
 
 
-@pytest.mark.parametrize("name", ["english", "code"])
+LITERATURE = ["austen", "kingjames", "tang", "song"]
+
+
+@pytest.mark.parametrize("name", [*LITERATURE, "english", "code"])
 def test_the_readme_says_what_the_files_hold(name):
     text = corpora.load(name)
-    readme = (corpora.FOLDER / "README.md").read_text(encoding="utf-8")
+    file = "README.md" if name in LITERATURE else "README-technical.md"
+    readme = (corpora.FOLDER / file).read_text(encoding="utf-8")
     for part in ("train", "validation"):
         content = getattr(text, part)
         row = re.search(rf"^\| `{name}-{part}.*$", readme, re.MULTILINE)[0]
@@ -49,6 +55,107 @@ def test_the_readme_says_what_the_files_hold(name):
             f"{number:,}" for number in numbers
         ]
         assert hashlib.sha256(content.encode()).hexdigest() in row
+
+
+def test_literature_is_small_and_says_whose_it_is():
+    files = [path for n in LITERATURE for path in corpora.FOLDER.glob(f"{n}-*.xz")]
+    assert len(files) == 8
+    assert sum(path.stat().st_size for path in files) < 4_000_000
+    terms = (corpora.FOLDER / "LICENSES.txt").read_text(encoding="utf-8")
+    for holder in (
+        "Julia Silge",
+        "Chip Chapin",
+        "JackeyGao",
+        "text of the Bible is ex",
+    ):
+        assert holder in " ".join(terms.split())
+
+
+@pytest.mark.parametrize("name", LITERATURE)
+def test_nothing_held_out_stands_in_the_training_text(name):
+    text = corpora.load(name)
+    assert data.load(name) == text
+    assert 0.04 < len(text.validation) / len(text.train) < 0.08
+    lines = text.validation.split("\n")
+    if name in ("tang", "song"):  # any line of verse, without title and author
+        documents = corpora.documents(text.validation)
+        lines = [line for d in documents for line in d.split("\n")[2:]]
+    long = [line for line in lines if len(line) >= (20 if name[0] in "ak" else 6)]
+    assert len(long) > 500
+    for other in LITERATURE:
+        train = corpora.load(other).train
+        assert not [line for line in long if line in train]
+
+
+def windows(text, width):
+    return {text[i : i + width] for i in range(len(text) - width + 1)}
+
+
+@pytest.mark.parametrize(("name", "most"), [("austen", 0.003), ("kingjames", 0.05)])
+def test_held_out_chapters_share_few_runs_with_the_others(name, most):
+    text = corpora.load(name)
+    held_out = windows(text.validation, 30)
+    assert len(held_out & windows(text.train, 30)) < most * len(held_out)
+
+
+def test_chapters_are_held_out_of_every_novel_and_the_text_is_clean():
+    text = corpora.load("austen")
+    people = ["Knightley", "Crawford", "Tilney", "Elliot", "Bingley", "Dashwood"]
+    chapters = corpora.documents(text.validation)
+    for name in people:  # one of every novel
+        of_novel = sum(name in chapter for chapter in chapters)
+        assert 1 < of_novel < 6, name
+        assert name in text.train
+    both = text.train + text.validation
+    assert len(corpora.documents(text.train)) + len(chapters) == 269
+    assert not re.search(
+        r"(?i)^chapter \w+$|volume [iv]+$|^finis$|[_*|]|  ", both, re.M
+    )
+    assert {*re.sub("[ -~\n]", "", both)} == {"£"}
+    assert both.count("[") == 1  # of a letter, to Mrs. Weston
+
+
+def test_the_bible_is_whole_and_without_numbers():
+    text = corpora.load("kingjames")
+    chapters = corpora.documents(text.train) + corpora.documents(text.validation)
+    assert len(chapters) == 1189
+    assert sum(chapter.strip().count("\n") + 1 for chapter in chapters) == 31_102
+    assert text.train.startswith("In the beginning God created the heaven and the ea")
+    assert not re.search(r"\d", text.train + text.validation)
+
+
+@pytest.mark.parametrize("name", ["tang", "song"])
+def test_a_poem_is_title_author_and_lines(name):
+    text = corpora.load(name)
+    documents = corpora.documents(text.train) + corpora.documents(text.validation)
+    found = set()
+    for document in documents:
+        title, author, *lines = document.rstrip("\n").split("\n")
+        assert re.fullmatch("[\u4e00-\u9fff]{1,12}", title)
+        assert re.fullmatch("[\u4e00-\u9fff]{2,4}", author)
+        sizes = {len(line) for line in lines}
+        for line in lines:
+            assert re.fullmatch("[\u4e00-\u9fff、]+[，。？！；]", line)
+        if name == "tang":
+            assert len(lines) == 4
+            assert sizes in ({6}, {8})
+        else:
+            assert len(poems.han("".join(lines))) <= 58
+        found.add((author, *lines))
+    assert len(found) == len(documents) > 8000
+    assert not re.search("[國風雲無來時長見馬東後於]", "".join(documents))
+
+
+def test_known_poems_are_there_under_their_poets():
+    tang, song = corpora.load("tang"), corpora.load("song")
+    both = corpora.BREAK + tang.train + corpora.BREAK + tang.validation
+    for beginning in (
+        "静夜思\n李白\n床前",
+        "登鹳雀楼\n王之涣\n白日",
+        "春晓\n孟浩然\n春眠",
+    ):
+        assert corpora.BREAK + beginning in both
+    assert "如梦令\n李清照\n" in song.train + song.validation
 
 
 def test_english_is_sentences_and_its_parts_share_little():
@@ -128,7 +235,7 @@ def test_no_file_a_folder_and_a_wrong_name(tmp_path):
 
 def test_tinyshakespeare_offline_names_what_is_embedded(monkeypatch):
     monkeypatch.setenv("LMLAB_OFFLINE", "1")
-    with pytest.raises(data.DataError, match='use "english"') as caught:
+    with pytest.raises(data.DataError, match='use "austen"') as caught:
         corpora.load("tinyshakespeare")
     assert "lmlab fetch tinyshakespeare" in str(caught.value)
 
@@ -287,6 +394,182 @@ def test_files_under_other_terms_are_left_out(tmp_path):
     }.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert list(snapshots.modules(tmp_path)) == [("b.py", "x = 1")]
+
+
+# How the literature is made
+
+
+def test_the_strings_of_an_r_database():
+    def entry(*lines):
+        body = b"X\n" + bytes.fromhex("000000030004020100030500") + b"\0\0\0\5UTF-8"
+        body += b"\0\0\0\x10" + len(lines).to_bytes(4, "big")
+        for line in lines:
+            content = line.encode()
+            body += b"\0\4\0\t" + len(content).to_bytes(4, "big") + content
+        return len(body).to_bytes(4, "big") + zlib.compress(body)
+
+    texts = [["A £", ""], ["b"], ["c"], ["d"], ["e"], ["f" * 700]]
+    database = b"".join(entry(*lines) for lines in texts)
+    assert literature.novels(database) == dict(zip(literature.NOVELS, texts))
+
+
+NOVEL = """A NOVEL
+
+By Her
+
+VOLUME I
+
+
+  Chapter 1
+
+
+"_Well_,"
+said she;  and
+went.
+
+* * *
+
+She left,* they say.
+
+*Vide a letter.
+
+CHAPTER ii
+
+Chapter and verse.
+
+FINIS
+
+A NOTE ON THE TEXT
+
+Of an edition."""
+
+
+def test_chapters_of_a_novel():
+    assert list(literature.chapters(NOVEL.split("\n"))) == [
+        ['"Well," said she; and went.', "She left, they say."],
+        ["Chapter and verse."],
+    ]
+
+
+def test_verses():
+    printed = "Ge1:1 In the beginning\nGe1:2 And\n1Sa12:3 Now: 4 men"
+    assert literature.verses(printed) == [["In the beginning", "And"], ["Now: 4 men"]]
+
+
+def test_what_is_held_out_is_nowhere_else():
+    words = [word + "th" for word in "abcdefghijkl"]
+    rng = np.random.default_rng(0)
+
+    def line(i):
+        return f"In chapter {i} " + " ".join(rng.permutation(words))
+
+    documents = [[line(i), line(i), "Yes."] for i in range(40)]
+    documents[3][0] = "Some " + documents[5][1]  # within a longer line
+    repeated = {3, 5}
+    documents[8][0] = "Thus " + documents[9][0].replace("chapter 9", "chapter nine")
+    repeated |= {8, 9}  # no line of one is in the other, but most of the words are
+    chosen = literature.held_out(documents, 1)
+    assert chosen == {*range(40)} - repeated
+    fewer = literature.held_out(documents, 8)
+    assert len(fewer) == 5
+    assert fewer < chosen
+    moved = literature.held_out(documents[::-1], 8)
+    assert {39 - i for i in moved} == fewer  # by content, not by place
+    train, validation = literature.split(documents, 8, "|")
+    assert sorted(train + validation) == sorted(map("|".join, documents))
+    assert len(validation) == 5
+
+
+PACKAGE = {
+    "package/dist/quantangshi/poet.tang.1000.json": [
+        ["宮詞一百首 七十四", "甲乙", "東風吹白雲，", "明月照山川。"],
+    ],
+    "package/dist/quantangshi/poet.tang.0.json": [
+        [
+            "琴曲歌辭 湘妃",
+            "甲乙",
+            "一二三四五，六七八九十。",
+            "天地人山水，日月風雲雨。",
+        ],
+        ["句", "甲乙", "一二三四五，六七八九十。", "天地人山水，日月風雲雨。"],
+        ["缺", "甲乙", "一二□四五，六七八九十。", "天地人山水，日月風雲雨。"],
+        ["長", "甲乙", "一二三四五，六七八九十。", "天地人山水火，日月風雲雨。"],
+        [
+            "注",
+            "甲乙",
+            "一二三四五（一作甲），六七八九十。",
+            "天地人山水，日月風雲雨。",
+        ],
+    ],
+    "package/dist/songci/ci.song.0.json": [
+        ["如夢令", "丙丁", "甲、乙丙，丁。", "戊己。", "庚辛壬癸，子丑。"],
+        ["如夢令", "丙丁", "甲乙丙丁" * 14 + "，戊己。", "甲乙，丁。"],
+    ],
+}
+
+
+@pytest.fixture
+def archive():
+    return {
+        name: json.dumps(
+            [
+                {"title": title, "rhythmic": title, "author": author, "paragraphs": p}
+                for title, author, *p in content
+            ]
+        ).encode()
+        for name, content in PACKAGE.items()
+    }
+
+
+def simplify(text):
+    return text.translate(str.maketrans("宮詞東風雲辭夢長", "宫词东风云辞梦长"))
+
+
+def test_poems_of_a_package(archive):
+    assert list(poems.quatrains(archive, simplify)) == [
+        (
+            "湘妃",
+            "甲乙",
+            ("一二三四五，", "六七八九十。", "天地人山水，", "日月风云雨。"),
+        )
+    ]
+    (ci,) = poems.short_ci(archive, simplify)
+    assert poems.written(ci).split("\n") == [
+        *("如梦令", "丙丁"),
+        *("甲、乙丙，", "丁。", "戊己。", "庚辛壬癸，", "子丑。"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("title", "bare"),
+    [
+        ("宫词一百首 七十四", "宫词"),
+        ("凉州词 一", "凉州词"),
+        ("涼州詞二首 二", "涼州詞"),
+        ("山中五绝句 岭上云", "岭上云"),
+        ("杂曲歌辞 竹枝 一", "竹枝"),
+        ("静夜思", "静夜思"),
+        ("九日登高", "九日登高"),
+    ],
+)
+def test_titles_lose_the_numbers_of_their_series(title, bare):
+    assert poems._bare(title) == bare
+
+
+def poem(author, *lines):
+    return "题", author, lines
+
+
+def test_doubles_and_near_doubles_of_poems_go():
+    much = poem("多作", "甲乙丙丁戊，", "己庚辛壬癸。", "子丑寅卯辰，", "巳午未申酉。")
+    twin = poem("少作", "甲乙丙丁戊，", "己庚辛壬癸。", "天地人山水，", "巳午未申日。")
+    alike = poem("少见", "甲乙丙丁戊，", "东南西北中。", "春夏秋冬天，", "梅兰竹菊松。")
+    other = poem("多作", "金木水火土，", "红黄蓝白黑。", "唐宋元明清，", "江河湖海洋。")
+    kept = poems.distinct([twin, much, much, alike, other])
+    assert kept == [much, alike, other]
+    train, validation = poems.divided(kept, [], one_in=1)
+    assert (train, validation) == ([much, alike], [other])  # those two share a line
+    assert poems.divided(kept, [poem("某", other[2][0])], one_in=1)[1] == []
 
 
 # The generated corpus

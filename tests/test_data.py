@@ -294,7 +294,7 @@ def test_digits_need_neither_network_nor_cache(monkeypatch, tmp_path):
 
 def test_unknown_name_names_the_near_ones():
     with pytest.raises(
-        data.DataError, match=r"did you mean mnist.*digits, digits8x8, english, mnist"
+        data.DataError, match=r"did you mean mnist.*digits, digits8x8, .*, mnist"
     ):
         data.load("MNITS")
     with pytest.raises(data.DataError, match="there is no data set 7"):

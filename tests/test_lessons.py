@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from lmlab import files
-from lmlab.runner import lessons, parameters
+from lmlab.runner import lessons, profiles
 from lmlab.runner.lessons import LessonError
 
 PARAMETERS = """\
@@ -49,12 +49,12 @@ def names(found):
 
 def refused(*assignments, names=(), profile="quick"):
     with pytest.raises(LessonError) as caught:
-        parameters.settings(lessons.select(names), profile, assignments)
+        profiles.settings(lessons.select(names), profile, assignments)
     return str(caught.value)
 
 
 def chosen(*assignments, names=(), profile="quick"):
-    values = parameters.settings(lessons.select(names), profile, assignments)
+    values = profiles.settings(lessons.select(names), profile, assignments)
     return {lesson.name: given for lesson, given in values.items()}
 
 
@@ -142,7 +142,7 @@ class TestFind:
 
 class TestParameters:
     def test_names_types_defaults_and_help_are_read(self, course):
-        found = parameters.inspect(lessons.find("2"))
+        found = profiles.inspect(lessons.find("2"))
         assert {name: (p.type, p.default) for name, p in found.items()} == {
             "epochs": ("int", 5),
             "lr": ("float", 0.1),
@@ -154,7 +154,7 @@ class TestParameters:
 
     def test_a_lesson_without_parameters_has_none(self, course):
         path = write(course / "03_plain.ipynb", "")
-        assert parameters.inspect(lessons.Lesson("03_plain", path)) == {}
+        assert profiles.inspect(lessons.Lesson("03_plain", path)) == {}
 
     @pytest.mark.parametrize(
         ("source", "message"),
@@ -175,12 +175,12 @@ class TestParameters:
     ):
         path = write(course / "03_odd.ipynb", source)
         with pytest.raises(LessonError, match=message):
-            parameters.inspect(lessons.Lesson("03_odd", path))
+            profiles.inspect(lessons.Lesson("03_odd", path))
 
     @pytest.mark.parametrize(
         "text", ['{"cells": [', "", "[]", "{}", '{"nbformat": 4}', '{"nbformat": 99}']
     )
-    @pytest.mark.parametrize("use", [parameters.inspect, lessons.start])
+    @pytest.mark.parametrize("use", [profiles.inspect, lessons.start])
     def test_a_file_that_is_no_notebook(self, course, text, use):
         (course / "03_cut.ipynb").write_text(text)
         with pytest.raises(LessonError, match="03_cut is not a readable notebook"):
@@ -189,7 +189,7 @@ class TestParameters:
     def test_one_that_goes_deeper_is_named_as_such(self, course):
         (course / "deeper" / "02_mlp_numpy.ipynb").write_text("{}")
         with pytest.raises(LessonError, match=r"^02_mlp_numpy-deeper is not a "):
-            parameters.inspect(lessons.find("02-deeper"))
+            profiles.inspect(lessons.find("02-deeper"))
 
     def test_a_notebook_without_a_kernel(self, course):
         path = write(course / "03_plain.ipynb")
@@ -197,13 +197,13 @@ class TestParameters:
         notebook.metadata = {}
         nbformat.write(notebook, path)
         with pytest.raises(LessonError, match="03_plain cannot be inspected"):
-            parameters.inspect(lessons.find("3"))
+            profiles.inspect(lessons.find("3"))
 
     def test_braces_in_the_path_are_only_braces(self, tmp_path, monkeypatch):
         folder = tmp_path / "{course}"
         write(folder / "02_mlp_numpy.ipynb")
         monkeypatch.setenv("LMLAB_NOTEBOOKS", str(folder))
-        assert "epochs" in parameters.inspect(lessons.find("2"))
+        assert "epochs" in profiles.inspect(lessons.find("2"))
 
 
 class TestValues:

@@ -20,7 +20,7 @@ import pytest
 from test_cli import Course, assert_self_contained, command, files, write
 
 from lmlab import figures
-from lmlab.runner import executor, hparams, lessons, parameters, sweep_page, sweeps
+from lmlab.runner import executor, hparams, lessons, profiles, sweep_page, sweeps
 from lmlab.runner.lessons import LessonError
 
 PARAMETERS = """\
@@ -79,7 +79,7 @@ def test_a_sweep_of_what_goes_deeper_is_no_sweep_of_its_lesson(course):
 
 def grid(*assignments):
     lesson = lessons.find("1")
-    return sweeps.read_grid(lesson, parameters.inspect(lesson), assignments)
+    return sweeps.read_grid(lesson, profiles.inspect(lesson), assignments)
 
 
 class TestGrid:

@@ -90,7 +90,7 @@ def test_paths_count_from_the_working_directory(text, tmp_path, monkeypatch, cap
         train_gpt.main(arguments("LICENSE", "more"))
     said = capsys.readouterr().err
     assert f"no file {tmp_path / 'LICENSE'} (a relative path counts from" in said
-    assert "they are english, code, tinyshakespeare" in said
+    assert "they are austen, kingjames, tang, song, english, code, " in said
 
 
 def test_a_training_goes_on_longer_in_a_new_folder(text, tmp_path, capsys):

@@ -66,9 +66,6 @@ def written(path):
 
 # The lesson that has no full profile was measured on MNIST all the same.
 MEASURED = {"00_start_here": [{"dataset": "mnist"}]}
-# Measured at their defaults alone: the full profile shows their claims with a ○. In 938
-# updates an epoch lesson 03's curves part further than in the 50 or so of the digits.
-DEFAULTS_ALONE = {"03_mlp_frameworks", "04_training"}
 
 
 @pytest.fixture
@@ -90,16 +87,13 @@ def test_the_settings_are_the_defaults_and_the_profile_is_what_the_file_has(path
     assert settings == {name: own[name] for name in settings}
     changed = {name: full(path)[name] for name in settings}
     changed = {name: value for name, value in changed.items() if value != own[name]}
-    if path.stem in DEFAULTS_ALONE:
-        changed = {}
     assert profiles == ([changed] if changed else MEASURED.get(path.stem, []))
 
 
 @each_lesson
 def test_the_defaults_and_the_full_profile_assert_every_claim(path, made):
     assert made(path, defaults(path)).other == {}
-    alone = path.stem in DEFAULTS_ALONE
-    assert bool(made(path, full(path)).other) == alone
+    assert made(path, full(path)).other == {}
 
 
 @each_lesson

@@ -154,8 +154,8 @@ def write(folder):
             digest = hashlib.sha256(text).hexdigest()
             sizes = f"{len(documents):,} | {len(text):,} | {file.stat().st_size:,}"
             rows.append(f"| `{file.name}` | {sizes} | `{digest}` |")
-    publish(folder / "LICENSES.txt", licences())
-    publish(folder / "README.md", readme(rows, corpora))
+    publish(folder / "LICENSES-technical.txt", licences())
+    publish(folder / "README-technical.md", readme(rows, corpora))
 
 
 def licences():
@@ -205,10 +205,10 @@ Paragraphs are apart by one empty line, documents by two; the text is UTF-8.
 ## Licences
 
 The text is a derived work of the packages named above, changed as described. Their
-terms are in `LICENSES.txt`: the PSF licence for Python (copyright © 2001 Python
-Software Foundation; all rights reserved), a licence of the same form for matplotlib,
-the three-clause BSD licence for the others. Files that state other terms were left
-out.
+terms are in `LICENSES-technical.txt`: the PSF licence for Python (copyright © 2001
+Python Software Foundation; all rights reserved), a licence of the same form for
+matplotlib, the three-clause BSD licence for the others. Files that state other terms
+were left out.
 """
 
 

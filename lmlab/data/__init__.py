@@ -2,7 +2,7 @@
 
     images = data.load("digits")      # arrays; 5,000 digits that need no network, ever
     images = data.load("mnist")       # the same shapes; 60,000 + 10,000 images
-    text = data.load("english")       # a text, as lmlab.data.corpora reads them
+    text = data.load("austen")        # a text, as lmlab.data.corpora reads them
     data.fetch("mnist")               # only the files, verified
 
 `lmlab.data.downloads` gets the files; its docstring explains the cache, LMLAB_DATA,
@@ -128,6 +128,12 @@ _MNIST = {
     "source": "LeCun, Cortes and Burges (1998), the MNIST database",
 }
 
+_LITERATURE = {
+    "licence": "public domain; the packages' own terms are in "
+    "lmlab/assets/corpora/LICENSES.txt",
+    "read": corpora.read,
+}
+
 DATASETS = {
     dataset.name: dataset
     for dataset in (
@@ -157,11 +163,40 @@ DATASETS = {
             **_MNIST,
         ),
         Dataset(
+            name="austen",
+            about="Jane Austen's six novels, 3.7 MB; 19 chapters are held out",
+            kind="text",
+            source="the novels (1811 to 1818) as Debian's r-cran-janeaustenr 1.0.0-1 "
+            "has them from Project Gutenberg",
+            **_LITERATURE,
+        ),
+        Dataset(
+            name="kingjames",
+            about="the King James Bible, 4 MB: English of another style",
+            kind="text",
+            source="the translation of 1611 as Debian's bible-kjv 4.38 has it",
+            **_LITERATURE,
+        ),
+        Dataset(
+            name="tang",
+            about="12,293 quatrains of the Tang dynasty, 1.4 MB: title, author, lines",
+            kind="text",
+            source="the npm package chinese-poetry 2.0.1, in simplified characters",
+            **_LITERATURE,
+        ),
+        Dataset(
+            name="song",
+            about="8,386 short ci of the Song dynasty, 1.7 MB: tune, author, lines",
+            kind="text",
+            source="the npm package chinese-poetry 2.0.1, in simplified characters",
+            **_LITERATURE,
+        ),
+        Dataset(
             name="english",
             about="4.6 MB of technical prose; lessons 07 to 09 train on it",
             kind="text",
             licence="PSF-2.0, BSD-3-Clause and matplotlib's; see "
-            "lmlab/assets/corpora/LICENSES.txt",
+            "lmlab/assets/corpora/LICENSES-technical.txt",
             source="docstrings and comments of Python, NumPy, SciPy, scikit-learn, "
             "matplotlib, networkx, SymPy and mpmath",
             read=corpora.read,
@@ -170,7 +205,7 @@ DATASETS = {
             name="code",
             about="0.5 MB of Python, another domain than the prose",
             kind="text",
-            licence="PSF-2.0; see lmlab/assets/corpora/LICENSES.txt",
+            licence="PSF-2.0; see lmlab/assets/corpora/LICENSES-technical.txt",
             source="modules of Python's standard library, without docstrings and "
             "comments",
             read=corpora.read,
@@ -194,7 +229,7 @@ DATASETS = {
                 "tinyshakespeare/",
                 "https://github.com/karpathy/char-rnn/raw/master/data/tinyshakespeare/",
             ),
-            instead="english",
+            instead="austen",
         ),
     )
 }

@@ -1,7 +1,8 @@
 """Texts to train a language model on, each cut into training and validation text.
 
-    text = corpora.load("english")          # prose, embedded: needs no network, ever
-    text = corpora.load("code")             # Python source, embedded: another domain
+    text = corpora.load("austen")           # six novels, embedded: no network, ever
+    text = corpora.load("kingjames")        # the Bible, English of another style
+    text = corpora.load("tang")             # quatrains of the Tang; "song": ci
     text = corpora.load("tinyshakespeare")  # 1.1 MB, downloaded once (see lmlab.data)
     text = corpora.load("my/letters.txt")   # any UTF-8 text file of yours
     source = corpora.markov(symbols=8)      # generated; its entropy rate is known
@@ -53,8 +54,16 @@ class Text:
         )
 
 
-# SHA-256 of each text; lmlab/assets/corpora/README.md holds them too.
+# SHA-256 of each text; the READMEs in lmlab/assets/corpora hold them, too.
 CHECKSUMS = """
+austen-train a809c20a0483088830be2ac662e16a1e7bab0278aa7d3f3d3c82b9fc68b4f5cc
+austen-validation 2c77b1dbbe069837bfe1e48aa6d7bbe6884b9ed3b9fa11ecd077ec40c7c55880
+kingjames-train 0e8e52322a1ae4c42f2a68d0a79f1cb095a081ef915eaafc739febd19c7231d5
+kingjames-validation 3b08513acda035504938ca7c2f97585dde0a5a0ff5d20c8b1767e5f0ca9144c9
+tang-train cb8c432baf305f938ad921af2a1a8b4dd5e69932cb642255afa2906e078b8735
+tang-validation 5f1cc07e1fdb6c6bc3e3ae6347d62b4517fa25649ca76bb2133d1a07e18513b5
+song-train ce5caae3de02f71ec662d766724cd29729131b7f70b618c1d70a2617eabd9e7d
+song-validation b4a540377bcb4117a7809e2ddff4a39ea80c8364e6500db493b2d062152c925b
 english-train bc72212ef35e1c4eeb55074b144df5259a7341803dfbcc04f5d7e7e245569073
 english-validation c0de988038a6734e112a18acb0aaa6b82487ea9135210d9f714f846e4bfe95b7
 code-train 0386685cba4f48fe4da1f5423b431379442fc2bf97b31c4f6b9e11231e71c52b

@@ -90,7 +90,7 @@ def _run(job, progress, started):
     from papermill.exceptions import PapermillExecutionError
 
     from lmlab.runner.lessons import read_notebook
-    from lmlab.runner.parameters import assigned
+    from lmlab.runner.profiles import assigned
 
     for noisy in ("papermill", "traitlets", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

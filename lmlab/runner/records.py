@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lmlab import record
 from lmlab.files import publish, publish_changed
-from lmlab.runner import lessons, pages, parameters
+from lmlab.runner import lessons, pages, profiles
 from lmlab.runner.lessons import LessonError
 
 PACKAGES = ("lmlab", "numpy", "scikit-learn", "matplotlib", "torch", "tensorflow")
@@ -145,7 +145,7 @@ def keep(job, outcome, out, defaults, *, up=pages.UP):
         **asdict(outcome),
         "notebook": "",
         "parameters": values,
-        "of_a_profile": parameters.of_a_profile(job.name, defaults, values),
+        "of_a_profile": profiles.of_a_profile(job.name, defaults, values),
         **facts({"cells": []}),
         "versions": versions(),
         "commit": commit(),
@@ -217,7 +217,7 @@ def load(place):
     only if it was made of this very code and these outputs. A record that is named
     itself, or whose notebook is gone, speaks of its own run. A record has "code", the
     lesson's lines, None where they are not known; and "of_a_profile", see
-    `parameters.of_a_profile`.
+    `profiles.of_a_profile`.
     Raises LessonError, saying what is needed, when there is no run there.
     """
     path = Path(place)
@@ -277,12 +277,12 @@ def _of_notebook(path):
     stated = facts(notebook)
     if not stated["claims"] and not stated["metrics"]:
         raise LessonError(f"{path} states no claim and no metric: has it been run?")
-    defaults = parameters.assigned(notebook)
-    values = defaults | parameters.assigned(notebook, "injected-parameters")
+    defaults = profiles.assigned(notebook)
+    values = defaults | profiles.assigned(notebook, "injected-parameters")
     return stated | {
         "lesson": lesson,
         "parameters": values,
-        "of_a_profile": parameters.of_a_profile(lesson, defaults, values),
+        "of_a_profile": profiles.of_a_profile(lesson, defaults, values),
         "code": _code(notebook),
     }
 

@@ -5,7 +5,7 @@ import os
 import time
 
 from lmlab.files import publish
-from lmlab.runner import lessons, pages, parameters, records, terminal
+from lmlab.runner import lessons, pages, profiles, records, terminal
 
 
 def run(names, profile, assignments, out=None, *, also=(), workers=None, timeout=None):
@@ -16,9 +16,9 @@ def run(names, profile, assignments, out=None, *, also=(), workers=None, timeout
     runs/. Raises LessonError for input that cannot be used, before anything is run.
     """
     chosen = lessons.select(names, also)
-    values = parameters.settings(chosen, profile, assignments)
+    values = profiles.settings(chosen, profile, assignments)
     defaults = {
-        lesson.name: {p.name: p.default for p in parameters.inspect(lesson).values()}
+        lesson.name: {p.name: p.default for p in profiles.inspect(lesson).values()}
         for lesson in chosen
     }
     folder = records.new_folder(out)

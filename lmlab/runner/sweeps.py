@@ -24,7 +24,7 @@ from pathlib import Path
 from lmlab.errors import LmlabError
 from lmlab.files import publish, publish_changed
 from lmlab.parameters import ParameterError, convert
-from lmlab.runner import hparams, lessons, parameters, records, sweep_page, terminal
+from lmlab.runner import hparams, lessons, profiles, records, sweep_page, terminal
 from lmlab.runner.lessons import Lesson, LessonError
 from lmlab.runner.runs import lead_to_newest
 from lmlab.runner.sweep_page import show
@@ -65,15 +65,15 @@ def read_grid(lesson, known, assignments):
     """
     grid = {}
     for assigned in assignments:
-        chosen, name, text = parameters.split(assigned)
-        parameters.reached(chosen, name, {lesson: known})
+        chosen, name, text = profiles.split(assigned)
+        profiles.reached(chosen, name, {lesson: known})
         if name in grid:
             said = f"The parameter {name!r} is given twice: write all its values in one"
             raise LessonError(f"{said} -p {name}=A,B,C.")
         grid[name] = _values(lesson, known[name], text)
     if not grid:
         said = "A sweep needs values to try, for one parameter or more: -p NAME=A,B,C."
-        raise LessonError(f"{said}\n{parameters.listing({lesson: known})}")
+        raise LessonError(f"{said}\n{profiles.listing({lesson: known})}")
     return grid
 
 
@@ -93,7 +93,7 @@ def _values(lesson, parameter, text):
             value = convert(parameter, item)
         except ParameterError as error:
             hint = f"\nA grid has ; between lists: -p '{parameter.name}=A,B;C'."
-            listing = parameters.listing({lesson: {parameter.name: parameter}})
+            listing = profiles.listing({lesson: {parameter.name: parameter}})
             raise LessonError(f"{error}{hint * parameter.is_list}\n{listing}") from None
         key = show(value)
         if key in found:
@@ -160,7 +160,7 @@ class Sweep:
     records: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        self.known = parameters.inspect(self.lesson)
+        self.known = profiles.inspect(self.lesson)
         self.defaults = {x.name: x.default for x in self.known.values()}
         self.runs = combinations(self.grid)
 
@@ -192,13 +192,13 @@ def plan(name, profile, assignments, most=MOST):
     more than so many runs.
     """
     lesson = lessons.find(name)
-    grid = read_grid(lesson, parameters.inspect(lesson), assignments)
+    grid = read_grid(lesson, profiles.inspect(lesson), assignments)
     if (runs := math.prod(map(len, grid.values()))) > most:
         raise LessonError(
             f"The grid has {runs:,} runs ({_product(grid)}), more than {most:,}. "
             f"If you mean it, add --most {runs}."
         )
-    fixed = parameters.settings([lesson], profile)[lesson]
+    fixed = profiles.settings([lesson], profile)[lesson]
     fixed = {key: value for key, value in fixed.items() if key not in grid}
     # The code alone: the lesson's text may be corrected in the middle of a sweep.
     code = [

@@ -1,4 +1,4 @@
-"""Read the lessons' parameters, and check the values that are given for them.
+"""Read the lessons' parameters, and which values a run gets: default, profile or -p.
 
 A lesson has one cell tagged `parameters`. Its defaults are the quick profile;
 notebooks/full.yaml holds the full one. papermill neither refuses an unknown
