@@ -6,16 +6,17 @@ The cells run in process, in a namespace of their own, without a kernel.
 
 import collections
 import contextlib
-import copy
 import functools
 import itertools
 import linecache
+import lzma
 import re
 import sys
 import types
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 from IPython.display import display
@@ -85,15 +86,14 @@ def ids(notebook, exercise, what):
     return [grade_id(cell) for cell in cells if grading(cell).get(what)]
 
 
-def exercise_of(name, cell):
-    """The exercise that a solution cell, by its grade_id, belongs to."""
+def owners(name):
+    """{grade_id of a solution cell: its exercise} of a lesson."""
     notebook = source(name)
-    (found,) = [
-        exercise
+    return {
+        cell: exercise
         for exercise in parts(notebook)[1]
-        if cell in ids(notebook, exercise, "solution")
-    ]
-    return found
+        for cell in ids(notebook, exercise, "solution")
+    }
 
 
 # --- running cells --------------------------------------------------------------------
@@ -106,7 +106,7 @@ def as_main():
     module.display = display
     sys.modules["__main__"] = module
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), mock.patch("lzma.decompress", _decompress):
             warnings.simplefilter("ignore")  # as a kernel shows them, and goes on
             yield vars(module)
     finally:
@@ -114,6 +114,7 @@ def as_main():
 
 
 _numbers = itertools.count()
+_decompress = functools.lru_cache(4)(lzma.decompress)  # the digits, for each answer
 
 
 def execute(code, namespace):
@@ -149,7 +150,7 @@ def graded(notebook):
 
 def replaced(notebook, others):
     """The notebook's cells, with other sources for some: {grade_id: source}."""
-    cells = copy.deepcopy(notebook.cells)
+    cells = [nbformat.NotebookNode(cell) for cell in notebook.cells]
     for cell in cells:
         cell.source = others.get(grade_id(cell), cell.source)
     return cells
@@ -179,10 +180,9 @@ def test_there_are_enough_exercises_and_the_table_is_true(name):
 
 
 def test_each_exercise_has_wrong_answers_and_a_short_cut(name):
-    tried = collections.Counter()
+    tried, exercises_of = collections.Counter(), owners(name)
     for answer in proofs.answers(name):
-        number = exercise_of(name, answer.cell).number
-        tried[number, answer.short_cut] += 1
+        tried[exercises_of[answer.cell].number, answer.short_cut] += 1
     for exercise in parts(source(name))[1]:
         assert tried[exercise.number, False] >= 3, exercise.title
         assert tried[exercise.number, True] >= 1, exercise.title
@@ -242,7 +242,7 @@ def test_a_test_that_is_not_run_costs_no_other_its_points(name, number):
 def ended_with(name, answer):
     """(the tests of its exercise before the named one that fail, that one's error)."""
     notebook, before = source(name), parts(source(name))[0]
-    exercise = exercise_of(name, answer.cell)
+    exercise = owners(name)[answer.cell]
     cells = replaced(notebook, {answer.cell: answer.code})
     chosen = [cells[index] for index in before + exercise.cells]
     ended = run(chosen, stop=answer.test)
@@ -257,8 +257,8 @@ def test_an_answer_is_rejected_where_it_should_be_with_what_fits_it(name, answer
     assert error is not None, "it is accepted"
     assert isinstance(error, AssertionError), f"{type(error).__name__}: {error}"
     assert answer.says in str(error)
-    exercise = exercise_of(name, answer.cell)
+    beside = ids(source(name), owners(name)[answer.cell], "solution")
     for other in proofs.answers(name):
         same = other.says in answer.says or answer.says in other.says
-        if not same and exercise_of(name, other.cell).number == exercise.number:
+        if other.cell in beside and not same:
             assert other.says not in str(error), f"that is for: {other.name}"
