@@ -162,9 +162,9 @@ def start(
 
         lesson = of(lesson)
     copy = lessons.start(lesson)
+    # Above both folders, so that the links of the copy can be followed.
     lab = [sys.executable, "-m", "jupyterlab"]
-    if lesson.kind == "exercises":  # so that their links to the lessons can be followed
-        lab.append(f"--ServerApp.root_dir={copy.parent.parent}")
+    lab.append(f"--ServerApp.root_dir={copy.parent.parent}")
     print(f"Your copy of {lesson.name}: {copy}")
     print("Open it with:", shlex.join([*lab, str(copy)]))
 

@@ -400,6 +400,16 @@ class TestStart:
         assert "lr: float = 0.2" in lessons.read_notebook(copy).cells[0].source
         assert lessons.start(lessons.find("2")).name == "02_mlp_numpy.ipynb"
 
+    def test_links_lead_from_the_copy_to_what_they_led_to(self, course):
+        path = course / "deeper" / "02_mlp_numpy.ipynb"
+        notebook = lessons.read_notebook(path)
+        text = "[the core](../02_mlp_numpy.ipynb#run) [web](https://a.org) [no](x.md)"
+        notebook.cells.append(nbformat.v4.new_markdown_cell(text))
+        nbformat.write(notebook, path)
+        copy = lessons.read_notebook(lessons.start(lessons.find("02-deeper")))
+        led = text.replace("../02", f"../{course.name}/02")
+        assert copy.cells[-1].source == led
+
     def test_a_folder_that_cannot_be_made(self, course):
         (course.parent / "work").write_text("a file")
         with pytest.raises(LessonError, match="cannot be written"):

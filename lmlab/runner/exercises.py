@@ -7,18 +7,12 @@ what nbgrader lacks: an error says which cell it is about, a mark without its ot
 is refused, and links work from where the copy stands.
 """
 
-import os
-import re
-from pathlib import Path
-from urllib.parse import quote, unquote
-
 from lmlab.errors import LmlabError
 from lmlab.runner import lessons
 from lmlab.runner.lessons import LessonError
 
 INSTALL = "pip install -c requirements.lock -e '.[course]'"
 PAIRS = ("SOLUTION", "HIDDEN TESTS")
-_LINK = re.compile(r"(?<=\]\()([^)#\s]+)")
 
 
 class ExerciseError(LmlabError):
@@ -56,7 +50,7 @@ def student(lesson, folder):
         ) from None
 
     notebook = lessons.read_notebook(lesson.path)
-    _relink(notebook, lesson.path.parent, folder)
+    lessons.relink(notebook, lesson.path.parent, folder)
     _validate(lesson, notebook, MetadataValidator())
     for make in (
         preprocessors.LockCells,
@@ -68,21 +62,6 @@ def student(lesson, folder):
     ):
         _apply(lesson, notebook, make())
     return notebook
-
-
-def _relink(notebook, source, folder):
-    """Let the relative links of text, which lead from source, lead from folder."""
-
-    def moved(match):
-        target = source / unquote(match[0])
-        if ":" in match[0] or not target.exists():
-            return match[0]
-        path = os.path.relpath(target.resolve(), Path(folder).resolve())
-        return quote(Path(path).as_posix())
-
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _LINK.sub(moved, cell.source)
 
 
 def _validate(lesson, notebook, validator):

@@ -2,8 +2,10 @@
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from lmlab import files
 from lmlab.errors import LmlabError
@@ -15,6 +17,7 @@ class LessonError(LmlabError):
 
 # Notebooks that belong to a lesson have its file's name, in a folder of their kind.
 KINDS = ("deeper", "exercises")
+_LINK = re.compile(r"(?<=\]\()([^)#\s]+)")
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,21 @@ def read_notebook(path):
         raise LessonError(message) from None
 
 
+def relink(notebook, source, folder):
+    """Let the relative links of text, which lead from source, lead from folder."""
+
+    def moved(match):
+        target = source / unquote(match[0])
+        if ":" in match[0] or not target.exists():
+            return match[0]
+        path = os.path.relpath(target.resolve(), Path(folder).resolve())
+        return quote(Path(path).as_posix())
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _LINK.sub(moved, cell.source)
+
+
 def start(lesson):
     """A copy of the lesson to work on, without outputs, in work/ beside notebooks/.
 
@@ -155,6 +173,7 @@ def start(lesson):
         notebook = exercises.student(lesson, work)
     else:
         notebook = read_notebook(lesson.path)
+        relink(notebook, lesson.path.parent, work)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
