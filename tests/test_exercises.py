@@ -16,7 +16,6 @@ SOURCES = sorted(ROOT.glob("notebooks/exercises/[0-9][0-9]_*.ipynb"))
 PROVED = proofs.names()
 TO_COME = [
     "05_attention", "06_transformer",
-    "01_backprop", "02_mlp_numpy",
     "07_tokenizer", "08_gpt", "09_gpt2_finetune",
 ]  # fmt: skip
 
