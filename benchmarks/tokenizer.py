@@ -4,7 +4,7 @@
     python benchmarks/tokenizer.py --text my.txt     # on a text of your own
     python benchmarks/tokenizer.py --threads 2       # threads that the library may use
 
-The text is tiny Shakespeare where it can be had, otherwise the embedded English; for
+The text is tiny Shakespeare where it can be had, otherwise Austen's novels; for
 encoding the vocabulary is GPT-2's.
 Rounds are interleaved, each in another order, and every ratio is between times of one
 round. Before anything is timed, merges and ids are compared: they must be equal.
@@ -36,7 +36,7 @@ def the_text(path):
     try:
         text = corpora.load("tinyshakespeare")
     except data.DataError:
-        text = corpora.load("english")
+        text = corpora.load("austen")
     return text.name, text.train + text.validation
 
 

@@ -127,7 +127,7 @@ def test_tokenizer_measures_training_encoding_and_memory(tmp_path):
         LMLAB_MIRROR="",
     )
     assert done.returncode == 0, done.stderr
-    assert "english: 0.02 MB; 1 thread(s)" in done.stdout
+    assert "austen: 0.02 MB; 1 thread(s)" in done.stdout
     rows = re.findall(r"\n\| (\D[^|]+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \(", done.stdout)
     assert len(rows) == 7
     assert all(float(ratio) > 0 for _, ratio in rows)

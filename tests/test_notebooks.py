@@ -25,7 +25,8 @@ EXERCISES = sorted(ROOT.glob("notebooks/exercises/[0-9][0-9]_*.ipynb"))
 NOTEBOOKS = LESSONS + DEEPER + EXERCISES
 # The lessons in the shape of an evening: their core is counted.
 EVENING = [
-    "00_start_here", "01_backprop", "02_mlp_numpy", "03_mlp_frameworks", "04_training"
+    "00_start_here", "01_backprop", "02_mlp_numpy", "03_mlp_frameworks", "04_training",
+    "07_tokenizer",
 ]  # fmt: skip
 VARIES = "nbval-ignore-output"
 

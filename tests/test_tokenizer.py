@@ -50,7 +50,7 @@ def code():
 
 
 def english():
-    return corpora.load("english").validation
+    return corpora.load("austen").validation
 
 
 def assigned():

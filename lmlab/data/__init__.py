@@ -193,7 +193,7 @@ DATASETS = {
         ),
         Dataset(
             name="english",
-            about="4.6 MB of technical prose; lessons 07 to 09 train on it",
+            about="4.6 MB of technical prose; lessons 08 and 09 train on it",
             kind="text",
             licence="PSF-2.0, BSD-3-Clause and matplotlib's; see "
             "lmlab/assets/corpora/LICENSES-technical.txt",
