@@ -138,9 +138,8 @@ def test_claims_depend_on_settings_in_one_way_only(path):
                 assert names & own <= ALLOWED.get(path.stem, set()), source
 
 
-# What a claim is about can be missing at other settings: two lengths that are not
-# measured, the shipped model's own texts.
+# What a claim is about can be missing at other settings: the shipped model's own
+# texts.
 ALLOWED = {
-    "05_attention": {"longest"},
     "09_gpt2_finetune": {"model", "last"},
 }
