@@ -27,6 +27,23 @@ def test_the_seed_decides_the_splits_and_the_pairs():
     assert dates.pairs("test", 50, seed=2) != dates.pairs("test", 50, seed=3)
 
 
+def test_years_can_be_kept_out_and_the_rest_is_all_there_is():
+    unseen, seen = dates.UNSEEN_YEARS, dates.SEEN_YEARS
+    assert sorted(unseen + seen) == list(dates.YEARS)
+    assert sorted(year // 10 for year in unseen) == list(range(195, 205))  # decades
+    assert sorted(year % 10 for year in unseen) == list(range(10))
+    for split in ("all", *dates.SPLITS):
+        with_all = dates.days(split)
+        kept = [day for day in with_all if day.year in seen]
+        assert dates.days(split, years=seen) == kept
+        assert len(kept) < len(with_all)
+    assert len(dates.days("all", years=unseen)) == 3652  # 1984 and 2040 leap years
+    drawn = {int(iso[:4]) for _, iso, _ in dates.pairs("all", 500, years=unseen)}
+    assert drawn == set(unseen)
+    years = {int(iso[:4]) for _, iso, _ in dates.pairs("train", 3000, years=seen)}
+    assert years == set(seen)
+
+
 def test_pairs_come_from_their_split_and_use_every_format():
     held_out = {d.isoformat() for d in dates.days("test")}
     triples = dates.pairs("test", 2000)
@@ -120,8 +137,10 @@ def test_what_cannot_be_written_is_refused():
         dates.write(datetime.date(1949, 12, 31), "20260305")
     with pytest.raises(ValueError, match=r"form must be one of .*; got '03/05/2026'"):
         dates.write(datetime.date(2026, 3, 5), "03/05/2026")
-    with pytest.raises(ValueError, match="split must be one of train, validation"):
+    with pytest.raises(ValueError, match="split must be one of all, train, valid"):
         dates.days("dev")
+    with pytest.raises(ValueError, match="years must hold some of 1950 to 2049"):
+        dates.days("test", years=[1949])
     with pytest.raises(TypeError, match=r"day must be a datetime\.date, got '2026"):
         dates.write("2026-03-05", "20260305")
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from lmlab.models import model_card
+from lmlab.models.transformer import Transformer
 
 FACTS = dict.fromkeys(re.findall(r"{(\w+)", model_card.TEMPLATE), 3) | {
     "name": "letters",
@@ -65,3 +66,19 @@ def test_a_missing_fact_is_named():
     facts = {name: value for name, value in FACTS.items() if name not in ("lr", "seed")}
     with pytest.raises(ValueError, match="lacks lr, seed"):
         card(facts)
+
+
+def test_the_card_of_a_transformer_says_what_it_is_and_was_measured():
+    model = Transformer(
+        11, 16, 2, num_encoder_layers=1, num_decoder_layers=3, hidden=20
+    )
+    facts = {"command": "lmlab run 06", "steps": 1500, "batch_size": 64, "dates": 5000}
+    facts |= {"seed": 0, "minutes": 2.345, "device": "cpu", "years": [0.98]}
+    text = model_card.reads_dates(model, facts | {"days": [0.9996, 0.999, 1.0]})
+    assert "| days never seen | 0.9996 | 0.9990, 1.0000 |" in text
+    assert "| years never seen | 0.9800 | none |" in text
+    assert "1 encoder and 3 decoder" in text
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in text
+    assert "    lmlab run 06\n" in text
+    with pytest.raises(KeyError, match="days"):
+        model_card.reads_dates(model, facts)

@@ -26,7 +26,7 @@ NOTEBOOKS = LESSONS + DEEPER + EXERCISES
 # The lessons in the shape of an evening: their core is counted.
 EVENING = [
     "00_start_here", "01_backprop", "02_mlp_numpy", "03_mlp_frameworks", "04_training",
-    "05_attention", "07_tokenizer",
+    "05_attention", "06_transformer", "07_tokenizer",
 ]  # fmt: skip
 VARIES = "nbval-ignore-output"
 

@@ -26,6 +26,7 @@ from lmlab.generation import generate
 from lmlab.models import pretrained
 from lmlab.models.gpt import GPT, Config
 from lmlab.models.hub import WeightsError
+from lmlab.models.transformer import Transformer
 from lmlab.text import tokenizer
 
 TEXT = "The quick brown fox jumps over the lazy dog; 敏捷的棕色狐狸。 " * 3
@@ -763,3 +764,39 @@ def test_a_system_that_knows_ascii_alone(folder, tmp_path):
     (folder / "config.json").write_bytes(text.encode("gbk"))
     with pytest.raises(WeightsError, match=r"config\.json is not UTF-8"):
         pretrained.load(folder)
+
+
+# --- Lesson 06's Transformer ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_transformer_comes_back_as_it_was(tied, tmp_path):
+    torch.manual_seed(3)
+    options = {"num_encoder_layers": 1, "num_decoder_layers": 2, "rotary": True}
+    ours = Transformer(11, 16, 2, tied=tied, max_length=20, **options).eval()
+    with torch.no_grad():
+        for p in ours.parameters():  # what float16 can hold
+            p.copy_(p.half())
+    pretrained.save_transformer(ours, tmp_path / "it", "# A card\n")
+    again = pretrained.load_transformer(tmp_path / "it")
+    source, target = torch.randint(1, 11, (2, 3, 7))
+    assert torch.equal(again(source, target), ours(source, target))
+    assert not again.training
+    assert again.output.weight.dtype == torch.float32
+    assert (again.output.weight is again.source.weight) == tied
+    assert again.config == ours.config
+    stored = safetensors.torch.load_file(tmp_path / "it" / "model.safetensors")
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    assert (tmp_path / "it" / "README.md").read_text(encoding="utf-8") == "# A card\n"
+
+
+def test_weights_of_another_transformer_are_refused(tmp_path):
+    pretrained.save_transformer(Transformer(11, 16, 2), tmp_path, "")
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    for other in ({"width": 32}, {"tied": False}, {"num_decoder_layers": 1}):
+        text = json.dumps(config | other)
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+        with pytest.raises(WeightsError, match=r"not those of its config\.json"):
+            pretrained.load_transformer(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        pretrained.load_transformer(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""The model inside lmlab: whole, small, readable by others, and as good as its card."""
+"""The models inside lmlab: whole, small, and as good as their cards."""
 
 import math
 import re
@@ -6,7 +6,8 @@ import re
 import pytest
 import torch
 
-from lmlab.data import corpora
+from lmlab.data import corpora, dates
+from lmlab.generation import search
 from lmlab.models import pretrained
 from lmlab.text import ngrams
 from lmlab.training import evaluate
@@ -64,4 +65,62 @@ def test_its_card_says_how_to_make_it_again_and_what_it_is_not():
         "What it writes",
         "What it is not",
     ):
+        assert f"## {section}\n" in card
+
+
+# --- The Transformer that reads dates -------------------------------------------------
+
+DATES_CARD = pretrained.SHIPPED_DATES / "README.md"
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return pretrained.load_transformer()
+
+
+def exact_match(model, pairs):
+    """The share of the pairs that the model writes right, greedily."""
+    hits = 0
+    for start in range(0, len(pairs), 250):
+        some = sorted(pairs, key=lambda pair: len(pair[0]))[start : start + 250]
+        ids = search.greedy(model, torch.from_numpy(dates.to_arrays(some)[0]), 11).ids
+        hits += sum(dates.decode(r) == iso for r, (_, iso, _) in zip(ids, some))
+    return hits / len(pairs)
+
+
+def test_the_reader_of_dates_is_light():
+    sizes = [path.stat().st_size for path in pretrained.SHIPPED_DATES.iterdir()]
+    assert sum(sizes) <= 400_000
+
+
+def test_it_reads_one_day_in_every_format(reader):
+    source = torch.from_numpy(dates.pad([dates.encode(form) for form in dates.FORMATS]))
+    found = [dates.decode(row) for row in search.greedy(reader, source, 11).ids]
+    assert found == ["2026-03-05"] * len(dates.FORMATS)
+    assert 2026 in dates.UNSEEN_YEARS
+
+
+@pytest.mark.parametrize(
+    ("row", "split", "years"),
+    [
+        ("days never seen", "test", dates.SEEN_YEARS),
+        ("years never seen", "all", dates.UNSEEN_YEARS),
+    ],
+)
+def test_it_reads_dates_as_well_as_its_card_says(reader, row, split, years):
+    card = DATES_CARD.read_text(encoding="utf-8")
+    ours, others = re.search(rf"^\| {row} \| ([\d.]+) \| (.+) \|$", card, re.M).groups()
+    assert float(ours) >= 0.99
+    assert len(others.split(", ")) == 2  # three seeds in all
+    assert min(map(float, others.split(", "))) >= 0.99
+    found = exact_match(reader, dates.pairs(split, 2000, years=years))
+    assert found == pytest.approx(float(ours), abs=0.002)
+
+
+def test_its_card_says_how_it_was_made():
+    card = DATES_CARD.read_text(encoding="utf-8")
+    assert "lmlab run 06 --profile full -p save_to=runs/dates-transformer\n" in card
+    reader = pretrained.load_transformer()
+    assert f"{sum(p.numel() for p in reader.parameters()):,} parameters" in card
+    for section in ("Data and cost", "How good it is", "What it is not"):
         assert f"## {section}\n" in card

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from lmlab.arguments import one_of
 
 YEARS = range(1950, 2050)
+# One year of each decade, one with each last digit, to be kept out of training: who
+# reads them has learnt to read digits, not years.
+UNSEEN_YEARS = (1957, 1963, 1978, 1984, 1991, 2002, 2019, 2026, 2035, 2040)
+SEEN_YEARS = tuple(year for year in YEARS if year not in UNSEEN_YEARS)
 SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}  # shares of the days
 PAD, START, END = 0, 1, 2
 SPECIAL = ("<pad>", "<start>", "<end>")
@@ -164,17 +168,28 @@ def write(day, form):
     return FORMATS[form].write(day)
 
 
-def days(split, seed=0):
+def days(split, seed=0, years=YEARS):
     """The days of "train", "validation" or "test", shuffled: no day is in two of them.
 
     The split is by calendar day, not by text: no test day was seen in training in any
-    format. seed decides which day goes where. Raises ValueError for another split.
+    format. "all" has the days of all three. seed decides which day goes where; years:
+    the years whose days are wanted, a collection. Raises ValueError for another split,
+    and for years of which no day is there.
     """
-    one_of("split", split, SPLITS)
+    one_of("split", split, ("all", *SPLITS))
+    wanted = [day for day in _split(split, seed) if day.year in years]
+    if not wanted:
+        raise ValueError(f"years must hold some of {YEARS[0]} to {YEARS[-1]}: {years}")
+    return wanted
+
+
+def _split(split, seed):
     first = datetime.date(YEARS[0], 1, 1).toordinal()
     last = datetime.date(YEARS[-1], 12, 31).toordinal()
     ordinals = list(range(first, last + 1))
     random.Random(f"days {seed}").shuffle(ordinals)
+    if split == "all":
+        return [datetime.date.fromordinal(o) for o in ordinals]
     start = 0
     for name, share in SPLITS.items():
         end = len(ordinals) if name == "test" else start + round(share * len(ordinals))
@@ -183,13 +198,13 @@ def days(split, seed=0):
         start = end
 
 
-def pairs(split, count, seed=0, split_seed=0, often=()):
+def pairs(split, count, seed=0, split_seed=0, often=(), years=YEARS):
     """`count` triples (text, ISO text, format), day and format drawn at random.
 
-    split_seed decides which days belong to the split, seed what is drawn from it.
-    often: formats that are drawn three times as often as the others.
+    split, years: as in `days`. split_seed decides which days belong to the split, seed
+    what is drawn from it. often: formats drawn three times as often as the others.
     """
-    rng, pool = random.Random(f"{split} {seed}"), days(split, split_seed)
+    rng, pool = random.Random(f"{split} {seed}"), days(split, split_seed, years)
     extra = [one_of("often", form, FORMATS) for form in often]
     forms = [*FORMATS, *extra, *extra]
     drawn = [(rng.choice(pool), rng.choice(forms)) for _ in range(count)]

@@ -57,6 +57,55 @@ the world and follows no instructions; it states falsehoods as fluently as facts
 may repeat stretches of its training text. It is for teaching: do not rely on it.
 """
 
+# Of lesson 06's Transformer, which is no language model.
+READS_DATES = """\
+# A Transformer that reads dates
+
+{parameters:,} parameters: {num_encoder_layers} encoder and {num_decoder_layers} decoder
+layers, width {width}, {num_heads} heads, {hidden} hidden units, pre-norm, rotary
+positions in the self-attention; weights in float16. It reads a date in any of the 23
+formats of `lmlab.data.dates`, English and Chinese, and writes ISO 8601. Made by
+
+    {command}
+
+## Data and cost
+
+{steps:,} updates of {batch_size} dates that `lmlab.data.dates` wrote, of the days of
+its training split without those of `UNSEEN_YEARS`; seed {seed}. {minutes:.1f} minutes
+on {device}. Nobody's data: the licence is that of the code, Apache-2.0.
+
+## How good it is
+
+Exact match on {dates:,} dates each; beside it networks trained alike, of other seeds:
+
+| | this network | other seeds |
+|---|---|---|
+| days never seen | {days_first:.4f} | {days_others} |
+| years never seen | {years_first:.4f} | {years_others} |
+
+## What it is not
+
+A date that is written in another way, or no date at all, it answers too, and wrongly.
+It is for teaching: do not rely on it.
+"""
+
+
+def reads_dates(model, facts):
+    """The card of lesson 06's Transformer, made of its config and of facts.
+
+    facts: {field: value} of READS_DATES; "days" and "years" are lists of exact matches,
+    of this network first, then of others. Raises KeyError for a missing one.
+    """
+    facts = model.config | facts
+    facts["parameters"] = sum(p.numel() for p in model.parameters())
+    for name in ("days", "years"):
+        first, *others = facts[name]
+        facts[f"{name}_first"] = first
+        facts[f"{name}_others"] = (
+            ", ".join(f"{share:.4f}" for share in others) or "none"
+        )
+    return READS_DATES.format(**facts)
+
 
 def write(
     facts, rivals, samples, how, *, language=None, licence=None, description=None

@@ -5,6 +5,7 @@
     folder("smollm2")                     # one for transformers; see `models.packages`
     model, tokenizer = load("my-folder")  # what `save` or transformers wrote
     save(model, tokenizer, "my-folder")   # and AutoModelForCausalLM loads it
+    load_transformer()                    # lesson 06's, which reads dates
 
 Weights come from safetensors files alone, which hold arrays and run no code; a pickle
 (pytorch_model.bin) can run any, and is refused. Wrong weights are a WeightsError.
@@ -22,12 +23,14 @@ import torch
 from lmlab import files
 from lmlab.models import gpt2_format, hub, packages
 from lmlab.models.hub import CONFIG, INDEX, WEIGHTS, WeightsError
+from lmlab.models.transformer import Transformer
 from lmlab.models.wrappers import gpt_inside
 from lmlab.text import tokenizer_files
 from lmlab.text.tokenizer import Tokenizer
 
 folder = packages.folder  # of a model that transformers loads
 SHIPPED = files.ASSETS / "gpt2-mini"
+SHIPPED_DATES = files.ASSETS / "dates-transformer"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _PARTIAL = ".partial"  # what a killed process leaves there, the next save removes
 # Of another model, and read beside what is saved, or in its place:
@@ -305,3 +308,37 @@ def to_huggingface(model, end=None):
     theirs.load_state_dict(gpt2_format.their_tensors(model), strict=False)
     theirs.tie_weights()
     return theirs.to(weight.device, weight.dtype).train(model.training)
+
+
+# --- Lesson 06's Transformer ----------------------------------------------------------
+
+
+def save_transformer(model, folder, card):
+    """Write a `models.transformer.Transformer`, its weights in float16.
+
+    card: the text of README.md. Every file is written whole; `load_transformer` reads
+    them. Raises OSError.
+    """
+    folder = files.given(folder)
+    tensors = {name: p.detach().half() for name, p in model.named_parameters()}
+    files.publish_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
+    files.publish(folder / CONFIG, json.dumps(model.config, indent=2) + "\n")
+    files.publish(folder / "README.md", card)
+
+
+def load_transformer(folder=SHIPPED_DATES):
+    """What `save_transformer` wrote, in evaluation mode and float32.
+
+    folder: by default that of the model inside lmlab, which lesson 06's full profile
+    trained: it reads dates in English and Chinese (`data.dates`) and writes ISO 8601.
+    Raises WeightsError for weights that do not fit, FileNotFoundError where there are
+    none.
+    """
+    folder = files.given(folder)
+    model = Transformer(**files.read_json(folder / CONFIG)).eval()
+    tensors, own = _read_tensors(folder / WEIGHTS), dict(model.named_parameters())
+    shapes = [{n: t.shape for n, t in each.items()} for each in (own, tensors)]
+    if shapes[0] != shapes[1]:
+        raise WeightsError(f"the weights in {folder} are not those of its {CONFIG}")
+    model.load_state_dict(tensors, strict=False)  # tied ones are there once
+    return model

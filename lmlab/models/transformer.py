@@ -140,8 +140,7 @@ class Transformer(nn.Module):
     output share one matrix, as in the paper; otherwise each has its own. An embedding
     is multiplied by √width, which makes its entries O(1), like the sinusoidal positions
     that are added. pad: the id that is never attended to. max_length: of source and
-    target.
-    options: see EncoderDecoder.
+    target. options: see EncoderDecoder. `config` has all of these arguments.
     """
 
     def __init__(
@@ -156,6 +155,8 @@ class Transformer(nn.Module):
         **options,
     ):
         super().__init__()
+        self.config = {"vocab_size": vocab_size, "width": width, "num_heads": num_heads}
+        self.config |= {"tied": tied, "pad": pad, "max_length": max_length, **options}
         self.core = EncoderDecoder(width, num_heads, **options)
         self.vocab_size, self.width, self.pad = vocab_size, width, pad
         self.source = nn.Embedding(vocab_size, width)
